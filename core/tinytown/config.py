@@ -42,6 +42,7 @@ Count: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000_000)]
 Seconds: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1_000_000_000)]
 Dollars: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1_000_000_000)]
 Tokens: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)]
+BatchSize: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=100)]
 Wake: TypeAlias = Literal["always", "work", "never"]
 #: ``read`` changes nothing, ``write`` changes files in its workspace only, ``full`` does what the user can do.
 Permissions: TypeAlias = Literal["read", "write", "full"]
@@ -152,6 +153,13 @@ class WakeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     kinds: dict[str, Wake] = msgspec.field(default_factory=dict[str, Wake])
 
 
+class BatchConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[batch]``: how many tasks an agent takes into one round, by its role, else by its kind; one, unless named here."""
+
+    roles: dict[str, BatchSize] = msgspec.field(default_factory=dict[str, BatchSize])
+    kinds: dict[str, BatchSize] = msgspec.field(default_factory=dict[str, BatchSize])
+
+
 class HostConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``[host]``: what a kernel publishes about its machine. Agents may require its labels."""
 
@@ -238,6 +246,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     agent_clis: dict[str, AgentCli] = msgspec.field(default_factory=dict[str, AgentCli])
     roles: dict[str, RoleConfig] = msgspec.field(default_factory=dict[str, RoleConfig])
     wake: WakeConfig = WakeConfig()
+    batch: BatchConfig = BatchConfig()
     plugins: dict[str, dict[str, Any]] = msgspec.field(default_factory=dict[str, dict[str, Any]])
 
     def blocking(self, plugin: str) -> str:
@@ -257,6 +266,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             "lineage_attempts": self.round.lineage_attempts,
             "wake": msgspec.json.encode(self.wake).decode(),
         }
+
+    def tasks_per_round(self, role: str | None, kind: str) -> int:
+        """How many tasks an agent may take into one round."""
+        return self.batch.roles.get(role or "") or self.batch.kinds.get(kind, 1)
 
     def idle_timeout_s(self, kind: str) -> float:
         """After how many idle seconds an agent of this kind sleeps; inf when it never does."""

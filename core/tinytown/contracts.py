@@ -143,8 +143,9 @@ class WorkContext:
 class Round:
     """One piece of work for a session: a prompt and where to work on it. Times in seconds; None means no limit.
 
-    `environment` is the whole environment for a process: the kernel's own, with what `tt` needs to reach the town's
-    server, and the TINYTOWN_* variables by which it knows who is calling. Output may be kept in `log_path`.
+    `tasks` are all that it has; of several, which its agent settles one by one, none is its `task`. `environment` is the whole
+    environment for a process: the kernel's own, with what `tt` needs to reach the town's server, and the TINYTOWN_* variables
+    by which it knows who is calling. Output may be kept in `log_path`.
     """
 
     round_id: str
@@ -158,6 +159,7 @@ class Round:
     silence_s: float | None = None
     grace_s: float = 3.0
     session_id: str | None = None
+    tasks: tuple[Task, ...] = ()
 
 
 class Said(msgspec.Struct, frozen=True, kw_only=True, tag="text"):
@@ -354,11 +356,11 @@ class RoundAccess(Protocol):
     name: str
 
     def open(
-        self, town: Town, agent: Agent, task: Task | None, permissions_of: Callable[[Agent], Permissions]
+        self, town: Town, agent: Agent, tasks: Sequence[Task], permissions_of: Callable[[Agent], Permissions]
     ) -> AbstractAsyncContextManager[str]:
         """A URL for ``TINYTOWN_ROUND_URL``, under which the processes of one round find the town until the block is left.
 
-        `town` is the kernel's connection, `task` the round's, with its token; `permissions_of` an agent are what holds here.
+        `town` is the kernel's connection, `tasks` the round's, with their token; `permissions_of` an agent are what holds here.
         Raises: anything; the round then fails.
         """
         ...
@@ -424,7 +426,7 @@ class PromptParts:
     """What the kernel collects for the prompt of a round.
 
     `needed` are the first `NEEDED_SHOWN` tasks that `task` depends on, as far as they still exist; `sections` is what plugins
-    add. `in_round`: mail for a round in progress.
+    add. `in_round`: mail for a round in progress. Without a `task`, the round may have several `tasks`.
     """
 
     agent: Agent
@@ -434,3 +436,4 @@ class PromptParts:
     colleagues: Sequence[Agent] = ()
     sections: Sequence[str] = ()
     in_round: bool = False
+    tasks: Sequence[Task] = ()

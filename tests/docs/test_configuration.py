@@ -12,6 +12,7 @@ from tinytown import config
 from tinytown.config import (
     AgentBudget,
     AgentCli,
+    BatchConfig,
     BudgetsConfig,
     Config,
     HostConfig,
@@ -39,6 +40,7 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "## `[agent_clis.NAME]`": AgentCli,
     "## `[roles.NAME]`": RoleConfig,
     "## `[wake]`": WakeConfig,
+    "## `[batch]`": BatchConfig,
     "## The user's file": UserConfig,
 }
 OWN_SECTIONS = {
@@ -54,6 +56,7 @@ OWN_SECTIONS = {
     "roles",
     "plugins",
     "wake",
+    "batch",
 }
 
 
@@ -66,7 +69,7 @@ def rows(heading: str) -> dict[str, str]:
 @pytest.mark.parametrize("heading", SECTIONS)
 def test_a_section_lists_exactly_the_keys_that_exist(heading: str) -> None:
     kind = SECTIONS[heading]
-    keys = set(kind.__struct_fields__) - (set() if kind in (UserConfig, WakeConfig) else OWN_SECTIONS)
+    keys = set(kind.__struct_fields__) - (set() if kind in (UserConfig, WakeConfig, BatchConfig) else OWN_SECTIONS)
     assert set(rows(heading)) == keys
 
 

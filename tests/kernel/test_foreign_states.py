@@ -8,6 +8,7 @@ import pytest
 import trio
 from tinytown.contracts import Finished
 from tinytown.errors import NotFound, Refused
+from tinytown_cli import administration
 
 
 async def forever(work: Any, report: Any) -> None:
@@ -21,10 +22,10 @@ async def test_a_hosted_agent_cannot_be_removed_even_by_force(town_dir, scripted
         await agent.assign("do it")
         await scripted_backend.wait_for_rounds(1)
         with pytest.raises(Refused, match="tt kill ada first"):
-            await town.run(town.operations.remove_agent(agent.id, force=True))
+            await town.run(administration.remove_agent(town.operations.keys, agent.id, force=True))
         await agent.kill(now=True)
         await agent.wait_until(lambda agent: agent.state == "stopped")
-        await town.run(town.operations.remove_agent(agent.id, force=True))
+        await town.run(administration.remove_agent(town.operations.keys, agent.id, force=True))
         with pytest.raises(NotFound):
             await agent.info()
 

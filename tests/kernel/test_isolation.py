@@ -187,7 +187,7 @@ class BadAccess(RoundAccess):
         self.mischief = mischief
 
     @asynccontextmanager
-    async def open(self, town: Town, agent: Agent, task: Task | None, permissions_of: Any) -> AsyncGenerator[str]:
+    async def open(self, town: Town, agent: Agent, tasks: Sequence[Task], permissions_of: Any) -> AsyncGenerator[str]:
         self.mischief.come_to("access opening")
         yield "unix:///nowhere"
         self.mischief.come_to("access closing")

@@ -542,7 +542,7 @@ async def test_a_task_and_what_is_made_of_it_share_one_budget_of_attempts(
         assert part.reason == spent
         for retried in (
             await agent.assign("a part of the part", parent=part.id),
-            (await town.run(town.operations.reopen_task(first.id))).task,
+            (await town.run(administration.reopen_task(town.operations.keys, first.id))).task,
         ):
             assert "are spent" in ((await town.wait_for_task(retried.id)).reason or "")
         assert len(scripted_backend.rounds) == 3
@@ -562,7 +562,7 @@ async def test_news_of_spent_attempts_fill_the_mailbox_of_the_human_side_and_no_
         agent = await town.spawn("ada")
         first = await town.wait_for_task((await agent.assign("do it")).id)
         for _ in range(4):
-            await town.run(town.operations.reopen_task(first.id))
+            await town.run(administration.reopen_task(town.operations.keys, first.id))
             assert "are spent" in ((await town.wait_for_task(first.id)).reason or "")
         assert len(await town.inbox()) == 2
 

@@ -190,7 +190,7 @@ async def test_a_task_that_was_reopened_is_settled_again_and_a_deleted_one_as_ca
         agent = await town.spawn("ada")
         task = await town.wait_for_task((await agent.assign("do it")).id)
         await settling.count.wait_value(lambda count: count == 1)
-        await town.run(town.operations.reopen_task(task.id))
+        await town.run(administration.reopen_task(town.operations.keys, task.id))
         await settling.count.wait_value(lambda count: count == 2)
         scripted_backend.script = scripted_answers(Failed(reason="not yet"))
         deleted = await agent.assign("and this")

@@ -8,6 +8,7 @@ import trio
 from tinytown.contracts import Failed, Finished, Gate, Verdict
 from tinytown.model.ids import SUPERVISOR
 from tinytown.model.messages import Informational
+from tinytown_cli import administration
 
 
 async def forever(work: Any, report: Any) -> None:
@@ -24,7 +25,7 @@ async def test_a_rejection_is_told_until_the_work_is_accepted_whatever_happens_i
         agent = await town.spawn("ada")
         task = await agent.assign("do it")
         await town.wait_for_task(task.id)
-        await town.run(town.operations.reopen_task(task.id, reason="the tests\nare red"))
+        await town.run(administration.reopen_task(town.operations.keys, task.id, reason="the tests\nare red"))
         await scripted_backend.wait_for_rounds(2)
         await agent.interrupt(now=True)
         await agent.wait_until(lambda info: info.state == "paused")

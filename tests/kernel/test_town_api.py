@@ -67,9 +67,11 @@ async def test_tasks_are_settled_reopened_and_put_on_the_backlog_by_hand(town_di
         task = await town.add_task("by hand")
         assert (task.state, (await town.tasks(state="backlog"))[0].id) == ("pending", task.id)
         assert (await town.complete_task(task.id, "did it myself")).result == "did it myself"
-        assert (await town.run(town.operations.reopen_task(task.id, reason="not good enough"))).task.state == "pending"
+        assert (
+            await town.run(administration.reopen_task(town.operations.keys, task.id, reason="not good enough"))
+        ).task.state == "pending"
         assert (await town.run(town.operations.settle_task("fail", task.id[:8], text="no time"))).reason == "no time"
-        assert (await town.run(town.operations.reopen_task(task.id))).task.reason == "reopened"
+        assert (await town.run(administration.reopen_task(town.operations.keys, task.id))).task.reason == "reopened"
         assert (await town.cancel_task(task.id)).state == "cancelled"
         assert (await town.wait_for_task(task.id)).state == "cancelled"
         with pytest.raises(Refused, match="is already cancelled"):
@@ -193,10 +195,10 @@ async def test_closing_lets_an_agent_finish_what_it_has_and_killing_does_not(tow
         with pytest.raises(Refused, match="it is stopped with work left"):
             await town.wait_for_idle()
         with pytest.raises(Refused, match="open tasks 2"):
-            await town.run(town.operations.remove_agent(bea.id))
-        await town.run(town.operations.remove_agent(bea.id, force=True))
+            await town.run(administration.remove_agent(town.operations.keys, bea.id))
+        await town.run(administration.remove_agent(town.operations.keys, bea.id, force=True))
         assert {task.id for task in await town.tasks(state="backlog")} == {running.id, waiting.id}
-        await town.run(town.operations.remove_agent(ada.id))
+        await town.run(administration.remove_agent(town.operations.keys, ada.id))
         assert await town.agents() == ()
 
 

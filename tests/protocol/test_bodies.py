@@ -98,6 +98,6 @@ def test_mail_of_a_removed_agent_keeps_its_priority_among_the_dead_letters(town:
     town.run(town.operations.create_agent("ann", cli="echo"))
     town.run(town.operations.send("ann", Query(question="how far?"), priority="low", message_id="low-one"))
     town.run(town.operations.set_desired_state("ann", "stopped"))
-    town.run(town.operations.remove_agent("ann", force=True))
+    town.run(administration.remove_agent(town.operations.keys, "ann", force=True))
     score = float(town.command("HGET", town.key("dead:low-one"), "score"))
     assert score >= 3 * 2**50

@@ -22,7 +22,7 @@ RFC3339 = re.compile(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 #: What the library cannot see: lines that a kernel reads from a backend, and faults of plugins.
 TOLD_BY_KERNELS = {"agent_activity", "sink_gap", "agent_reported", "plugin_reported"}
 #: Function libraries of the command line and of plugins.
-TOLD_BY_PLUGINS = {"agent_reclaimed", "message_redriven", "task_deleted", "task_updated"}
+TOLD_BY_PLUGINS = {"agent_reclaimed", "agent_removed", "message_redriven", "task_deleted", "task_updated"}
 FORMER_MEMBERS = ("run", "wanted")  # beside the present ones for one release
 
 
@@ -59,10 +59,14 @@ def test_the_life_of_a_task_is_told(town: BareTown) -> None:
     task = run(operations.start_task(ann.id, fence, "job", "run")).task
     assert task
     run(operations.settle_task("submit", "job", text="done", by=ann.id, token=task.token or ""))
-    run(operations.settle_round(ann.id, fence, "run", batch.deliveries, outcome="finished", mail="ack", task_id="job"))
+    run(
+        operations.settle_round(
+            ann.id, fence, "run", batch.deliveries, outcome="finished", mail="ack", task_ids=["job"]
+        )
+    )
     run(operations.record_verdict("job", "again", evidence="2 tests fail"))
     run(operations.settle_task("complete", "job"))
-    run(operations.reopen_task("job", reason="rejected"))
+    run(administration.reopen_task(operations.keys, "job", reason="rejected"))
     run(operations.settle_task("cancel", "job", text="no more"))
     assert reported(town, "task_added") == [
         {"task": "job", "state": "pending", "title": "do it", "agent": "ann"},
@@ -104,7 +108,7 @@ def test_the_life_of_an_agent_and_its_host_is_told(town: BareTown) -> None:
             batch.deliveries,
             outcome="finished",
             mail="ack",
-            task_id="job",
+            task_ids=["job"],
             fate="complete",
             duration_ms=12,
             text="done",
@@ -112,7 +116,7 @@ def test_the_life_of_an_agent_and_its_host_is_told(town: BareTown) -> None:
     )
     run(operations.set_desired_state("ann", "stopped", reason="enough"))
     run(operations.deregister_host("h1", reason="shut down"))
-    run(operations.remove_agent("ann"))
+    run(administration.remove_agent(operations.keys, "ann"))
     assert reported(town, "agent_spawned")[1:] == [{"agent": "ann", "cli": "shell", "role": "dev", "parent": "boss"}]
     assert [event for event in reported(town, "agent_state_changed") if event["agent"] == "ann"] == [
         {"agent": "ann", "old": "starting", "new": "starting", "desired_state": "running"},
@@ -183,7 +187,7 @@ def test_times_are_rfc_3339_in_utc_everywhere(town: BareTown) -> None:
     ]
     order = run(operations.peek("ann")).messages
     assert order == ()
-    run(operations.reopen_task("job"))
+    run(administration.reopen_task(operations.keys, "job"))
     moments += [lying.message.created_at for lying in run(operations.peek("ann")).messages if lying.message]
     assert len(moments) > 15
     assert all(RFC3339.fullmatch(moment or "") for moment in moments)

@@ -91,7 +91,14 @@ def test_every_call_of_a_host_that_lost_its_lease_is_refused_and_changes_nothing
         operations.start_round(agent, fence, "run1", "job"),
         operations.claim_matching(agent, fence),
         operations.settle_round(
-            agent, fence, "run1", loss.batch.deliveries, outcome="finished", mail="ack", task_id="job", fate="complete"
+            agent,
+            fence,
+            "run1",
+            loss.batch.deliveries,
+            outcome="finished",
+            mail="ack",
+            task_ids=["job"],
+            fate="complete",
         ),
         operations.settle_task("complete", "job", text="done", by=agent, token=loss.token),
         operations.settle_task("fail", "job", text="no", by=agent, token=loss.token),
@@ -188,11 +195,11 @@ def test_a_settled_round_told_again_after_the_lease_passed_on_is_still_known(los
     batch = loss.town.run(loss.operations.claim(placed.id, token="c2", fence=fence, count=8))
     loss.town.run(loss.operations.start_task(placed.id, fence, "job", "run2"))
     operation = loss.operations.settle_round(
-        placed.id, fence, "run2", batch.deliveries, outcome="finished", mail="ack", task_id="job", fate="complete"
+        placed.id, fence, "run2", batch.deliveries, outcome="finished", mail="ack", task_ids=["job"], fate="complete"
     )
-    assert loss.town.run(operation) == "completed"
+    assert loss.town.run(operation) == ("completed",)
     loss.town.run(loss.operations.deregister_host("new", reason="shut down"))
-    assert loss.town.run(operation) == "completed"
+    assert loss.town.run(operation) == ("completed",)
 
 
 def test_only_one_holds_a_lease_of_the_town(town: BareTown) -> None:

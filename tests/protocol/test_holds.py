@@ -68,7 +68,7 @@ def test_a_round_on_a_task_that_is_held_can_say_no_more_of_it_and_was_no_attempt
     assert town.refusal(operations.settle_task("complete", "t", by=ann.id, token=token)).code == "stale_lease"
     town.run(
         operations.settle_round(
-            ann.id, fence, "run", batch.deliveries, outcome="finished", mail="ack", task_id="t", fate="complete"
+            ann.id, fence, "run", batch.deliveries, outcome="finished", mail="ack", task_ids=["t"], fate="complete"
         )
     )
     assert town.run(operations.task("t")).state == "blocked"
@@ -85,7 +85,7 @@ def test_completing_what_a_held_task_needs_does_not_free_it_and_releasing_it_doe
     hold(town, "then")
     town.run(operations.settle_task("complete", "first"))
     assert town.run(operations.task("then")).reason == "held: wait for the design"
-    town.run(operations.reopen_task("first"))
+    town.run(administration.reopen_task(operations.keys, "first"))
     released = town.run(administration.release_task(operations.keys, "then"))
     assert (released.state, released.reason) == ("blocked", "needs first (pending)")
 
@@ -126,7 +126,7 @@ def test_a_finished_task_is_not_held_and_finishing_one_ends_its_hold(staffed: Ba
     hold(town, "t", until="2100-01-01T00:00:00Z")
     assert town.run(operations.settle_task("cancel", "t")).held is None
     assert town.refusal(administration.hold_task(operations.keys, "t", reason="wait")).code == "refused"
-    assert town.run(operations.reopen_task("t")).task.state == "pending"
+    assert town.run(administration.reopen_task(operations.keys, "t")).task.state == "pending"
 
 
 def test_changing_a_held_task_leaves_it_held(staffed: BareTown) -> None:

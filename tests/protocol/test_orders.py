@@ -49,10 +49,10 @@ class KernelContext:
             outcome={"ack": "finished", "nack": "failed", "return": "interrupted"}[mail],
             mail=mail,  # type: ignore[arg-type]
             fate=fate,  # type: ignore[arg-type]
-            task_id=task,
+            task_ids=[task] if task else [],
             reason="so it went",
         )
-        return self.town.run(operation)
+        return " ".join(self.town.run(operation))
 
     def inbox(self, agent: str = "ann") -> list[str]:
         return [lying.message.id for lying in self.town.run(self.operations.peek(agent)).messages if lying.message]
@@ -171,7 +171,7 @@ def test_a_task_whose_order_dies_fails_visibly_and_comes_back_with_it(desk: Kern
 
 def test_the_dead_order_of_a_task_that_went_on_is_not_delivered(desk: KernelContext) -> None:
     desk.town.run(desk.operations.dead_letter(desk.agent_id, desk.claim(), reason="unreadable"))
-    desk.town.run(desk.operations.reopen_task("job"))
+    desk.town.run(administration.reopen_task(desk.operations.keys, "job"))
     assert desk.inbox() == ["job.2"]
     desk.town.run(administration.redrive(desk.operations.keys, "all"))
     assert desk.inbox() == ["job.2"]
@@ -223,7 +223,7 @@ def test_a_verified_task_whose_need_was_reopened_meanwhile_waits_for_it(desk: Ke
     batch = desk.claim()
     desk.begin("job")
     desk.settle(batch, "ack", "complete")
-    desk.town.run(desk.operations.reopen_task("need"))
+    desk.town.run(administration.reopen_task(desk.operations.keys, "need"))
     assert desk.town.run(desk.operations.record_verdict("job", "complete")).state == "blocked"
     desk.town.run(desk.operations.settle_task("complete", "need"))
     assert (desk.task().state, desk.inbox()) == ("assigned", ["job.2"])
@@ -234,7 +234,7 @@ def test_completing_the_last_need_gives_the_order_in_the_same_step(desk: KernelC
     assert desk.task("next").reason == "needs job (assigned)"
     desk.town.run(desk.operations.settle_task("fail", "job", text="no"))
     assert desk.task("next").reason == "needs job (failed)"
-    desk.town.run(desk.operations.reopen_task("job"))
+    desk.town.run(administration.reopen_task(desk.operations.keys, "job"))
     batch = desk.claim()
     desk.begin("job")
     assert desk.settle(batch, "ack", "complete") == "completed"
@@ -415,7 +415,7 @@ def test_a_round_that_people_take_the_task_from_is_no_attempt(desk: KernelContex
 def test_a_dead_order_that_was_replaced_since_does_not_bring_its_task_back(desk: KernelContext) -> None:
     desk.town.run(desk.operations.dead_letter(desk.agent_id, desk.claim(), reason="unreadable"))
     assert desk.task().state == "failed"
-    desk.town.run(desk.operations.reopen_task("job"))
+    desk.town.run(administration.reopen_task(desk.operations.keys, "job"))
     desk.town.run(desk.operations.settle_task("fail", "job", text="a person knows better"))
     desk.town.run(administration.redrive(desk.operations.keys, "job.1"))
     assert (desk.task().state, desk.inbox()) == ("failed", [])
@@ -433,7 +433,7 @@ def test_what_was_finished_elsewhere_is_made_so(town: BareTown) -> None:
     for outcome in ("completed", "failed", "cancelled"):
         added = town.run(operations.add_task("x", task_id=outcome, agent="ann", finished=outcome))
         assert (added.task.state, added.task.assigned_to, added.message_id) == (outcome, "ann", None)
-        assert town.run(operations.reopen_task(outcome)).task.state == "assigned"
+        assert town.run(administration.reopen_task(operations.keys, outcome)).task.state == "assigned"
         town.run(operations.settle_task("cancel", outcome))
     town.run(operations.add_task("x", task_id="again", finished="completed"))
     town.run(operations.add_task("x", task_id="next", needs=["again"]))

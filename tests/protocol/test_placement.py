@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from tinytown.errors import UsageError
 from tinytown.model.agents import Agent
+from tinytown_cli import administration
 
 from tests.protocol.conftest import BareTown
 
@@ -221,7 +222,7 @@ def test_a_task_whose_woken_agent_goes_away_wakes_the_next(place: Place, fate: A
         place.town.command("ZADD", place.town.key("asleep"), number + 1, agent.id)
     place.run(place.operations.add_task("work", role="dev"))
     if fate == "removed":
-        place.run(place.operations.remove_agent("ann", force=True))
+        place.run(administration.remove_agent(place.operations.keys, "ann", force=True))
     elif fate == "error":
         (ann,) = place.ask("a")
         place.run(place.operations.release_agent(ann.id, ann.token or "", "error", reason="crashed"))
@@ -242,5 +243,5 @@ def test_what_a_sleeper_had_that_is_removed_wakes_another(place: Place) -> None:
             place.run(place.operations.nack(id_, batch.deliveries, delay_ms=HOUR_MS))
         place.run(place.operations.release_agent(id_, fence, "suspended"))
         place.town.command("ZADD", place.town.key("asleep"), 1 if name == "ann" else 2, id_)
-    place.run(place.operations.remove_agent("ann", force=True))
+    place.run(administration.remove_agent(place.operations.keys, "ann", force=True))
     assert [agent.name for agent in place.ask("a")] == ["bob"]

@@ -83,7 +83,7 @@ def test_the_human_side_has_two_names_and_an_id_but_is_no_agent(people: BareTown
         for operation in (
             people.operations.agent(ref),
             people.operations.set_desired_state(ref, "stopped"),
-            people.operations.remove_agent(ref),
+            administration.remove_agent(people.operations.keys, ref),
             people.operations.add_task("work", agent=ref),
             people.operations.assign_task("job-1", ref),
             people.operations.claim_from_backlog("job-1", ref),
@@ -123,7 +123,7 @@ def agent_uses(operations: TownOperations, ref: str) -> list[Operation[Any]]:
         operations.claim_from_backlog("job-1", ref),
         administration.current_task(operations.keys, ref),
         operations.set_desired_state(ref, "paused"),
-        operations.remove_agent(ref),
+        administration.remove_agent(operations.keys, ref),
         operations.create_agent("child", cli="shell", parent=ref),
     ]
 
@@ -146,7 +146,7 @@ def test_an_unknown_task_is_not_found_whatever_it_is_called(people: BareTown, re
         operations.task(ref),
         operations.assign_task(ref, "solo"),
         operations.settle_task("complete", ref),
-        operations.reopen_task(ref),
+        administration.reopen_task(operations.keys, ref),
         operations.set_task_meta(ref, "git", {}),
         operations.record_verdict(ref, "complete"),
         operations.claim_from_backlog(ref, "solo"),
@@ -225,7 +225,7 @@ BAD: dict[str, Callable[[TownOperations], object]] = {
     "a tag with a colon": lambda c: c.add_task("work", tags=["a:b"]),
     "a role with a newline": lambda c: c.create_agent("new", cli="shell", role="a\nb"),
     "a title of 1,001 bytes": lambda c: c.add_task("work", title="x" * 1001),
-    "an empty reason": lambda c: c.reopen_task("job-1", reason=""),
+    "an empty reason": lambda c: administration.reopen_task(c.keys, "job-1", reason=""),
     "a hold without a reason": lambda c: administration.hold_task(c.keys, "job-1", reason=" "),
     "a hold until some day": lambda c: administration.hold_task(c.keys, "job-1", reason="wait", until="tomorrow"),
     "a task held until then for no reason": lambda c: c.add_task("work", held_until="2100-01-01T00:00:00Z"),
@@ -322,9 +322,9 @@ def refused_in_state(operations: TownOperations) -> dict[str, Operation[Any]]:
         "a finished task is not assigned": operations.assign_task("over", "solo"),
         "a finished task is not completed again": operations.settle_task("complete", "over"),
         "a finished task does not fail": operations.settle_task("fail", "over"),
-        "an open task is not reopened": operations.reopen_task("job-1"),
+        "an open task is not reopened": administration.reopen_task(operations.keys, "job-1"),
         "a task that somebody has is not on the backlog": operations.claim_from_backlog("given", "solo"),
-        "an agent with work": operations.remove_agent("solo"),
+        "an agent with work": administration.remove_agent(operations.keys, "solo"),
         "a task that was not begun is not verified": operations.settle_task("submit", "job-1"),
     }
 

@@ -17,6 +17,7 @@ from tinytown.model.messages import Query
 from tinytown.model.results import Batch
 from tinytown.protocol.operation import Operation
 from tinytown.protocol.operations import TownOperations
+from tinytown_cli import administration
 
 from tests.protocol.conftest import BareTown, without_times
 
@@ -95,7 +96,6 @@ USES: dict[str, Callable[[Scene], Operation[Any] | list[Operation[Any]]]] = {
         s.operations.settle_task("fail", "bens", text="no"),
         s.operations.settle_task("cancel", "free0"),
     ],
-    "reopen_task": lambda s: s.operations.reopen_task("over"),
     "set_task_meta": lambda s: s.operations.set_task_meta("now", "git", {"files": []}),
     "record_verdict": lambda s: [
         s.operations.setup({"gates": 1}),
@@ -112,20 +112,33 @@ USES: dict[str, Callable[[Scene], Operation[Any] | list[Operation[Any]]]] = {
         s.operations.set_desired_state("ben", "stopped"),
         s.operations.set_desired_state("ben", "running"),
     ],
-    "remove_agent": lambda s: s.operations.remove_agent("ben", force=True),
     "place_agents": lambda s: s.operations.place_agents("h1", ["other"], count=1),
     "report_agent_state": lambda s: s.operations.report_agent_state(s.ann.id, s.fence, "draining", "soon"),
     "release_agent": lambda s: s.operations.release_agent(s.ann.id, s.fence, "error", retry_ms=HOUR_MS, failed=True),
     "start_round": lambda s: s.operations.start_round(s.ann.id, s.fence, "another", "now"),
     "settle_round": lambda s: [
         s.operations.settle_round(
-            s.ann.id, s.fence, "run", s.batch.deliveries, outcome="failed", mail="nack", task_id="now", delay_ms=HOUR_MS
+            s.ann.id,
+            s.fence,
+            "run",
+            s.batch.deliveries,
+            outcome="failed",
+            mail="nack",
+            task_ids=["now"],
+            delay_ms=HOUR_MS,
         ),
         s.operations.settle_round(
-            s.ann.id, s.fence, "run", s.batch.deliveries, outcome="finished", mail="ack", task_id="now", fate="complete"
+            s.ann.id,
+            s.fence,
+            "run",
+            s.batch.deliveries,
+            outcome="finished",
+            mail="ack",
+            task_ids=["now"],
+            fate="complete",
         ),
     ],
-    "charge_round": lambda s: s.operations.charge_round(s.ann.id, "late", "1000 200 300 4000", task_id="now"),
+    "charge_round": lambda s: s.operations.charge_round(s.ann.id, "late", "1000 200 300 4000", task_ids=["now"]),
     "set_budgets": lambda s: s.operations.set_budgets({"day_usd": 0, "town_tokens": 5}),
     "register_host": lambda s: [
         s.operations.register_host("h2", lease_ms=HOUR_MS, details={"name": "there"}),
@@ -197,7 +210,7 @@ def test_a_message_sent_twice_is_one_and_the_second_answer_says_so(scene: Scene)
 def test_a_repeated_call_says_what_it_did_even_when_others_came_between(scene: Scene) -> None:
     done = scene.operations.settle_task("complete", "now", text="done")
     scene.town.run(done)
-    scene.town.run(scene.operations.reopen_task("now", reason="rejected"))
+    scene.town.run(administration.reopen_task(scene.operations.keys, "now", reason="rejected"))
     assert scene.town.run(done).state == "assigned", "an old completion undid the reopening"
 
 

@@ -173,7 +173,7 @@ def test_a_task_whose_need_was_forgotten_can_be_opened_again(town: BareTown) -> 
     run(operations.settle_task("complete", "waits"))
     town.command("ZADD", town.key("tasks:finished"), 1, "need")
     assert tidy(town) == 1
-    assert run(operations.reopen_task("waits")).task.state == "pending"
+    assert run(administration.reopen_task(operations.keys, "waits")).task.state == "pending"
     assert not [key for key in town.dump() if key.startswith("task:need")]
 
 
@@ -185,15 +185,15 @@ def test_a_removed_agent_leaves_nothing_behind(town: BareTown) -> None:
         run(operations.add_task("work", agent="" if name == "need" else "ann", needs=needs, task_id=name))
     run(operations.settle_task("complete", "done"))
     run(operations.send("ann", Query(question="?"), message_id="m"))
-    assert town.refusal(operations.remove_agent("ann")).code == "refused"
-    run(operations.remove_agent("ann", force=True))
+    assert town.refusal(administration.remove_agent(operations.keys, "ann")).code == "refused"
+    run(administration.remove_agent(operations.keys, "ann", force=True))
     assert [task.id for task in run(operations.tasks(state="backlog"))] == ["need", "open"]
     assert run(operations.task("waits")).agent_id is None
     assert [
         (letter.id, letter.agent, letter.reason) for letter in run(administration.dead_letters(operations.keys))
     ] == [("m", "ann", "agent ann was removed")]
     assert town.refusal(administration.redrive(operations.keys, "m")).hint == "tt dead drop m"
-    run(operations.reopen_task("done"))
+    run(administration.reopen_task(operations.keys, "done"))
     assert run(operations.task("done")).state == "pending"
     run(administration.drop(operations.keys, "all"))
     for task in ("waits", "open", "need", "done"):
@@ -211,9 +211,9 @@ def test_a_task_of_an_agent_that_is_gone_waits_for_its_needs_without_it(town: Ba
     run(operations.add_task("then", agent="ann", needs=["need"], task_id="waits"))
     for task in ("need", "waits"):
         run(operations.settle_task("complete", task))
-    run(operations.remove_agent("ann"))
-    run(operations.reopen_task("need"))
-    task = run(operations.reopen_task("waits")).task
+    run(administration.remove_agent(operations.keys, "ann"))
+    run(administration.reopen_task(operations.keys, "need"))
+    task = run(administration.reopen_task(operations.keys, "waits")).task
     assert (task.state, task.agent_id, task.open_needs) == ("blocked", None, ("need",))
     assert not [key for key in town.dump() if ann.id in key]
 

@@ -52,7 +52,7 @@ class Placement:
     name: str
     fence: str
     round_id: str = ""
-    task_id: str = ""
+    task_ids: tuple[str, ...] = ()
     token: str = ""
     deliveries: tuple[Delivery, ...] = ()
 
@@ -137,7 +137,7 @@ def machine(client: BlockingClient, monkeypatch: pytest.MonkeyPatch) -> type[Rul
 
         @rule(task=number)
         def reopen(self, task: int) -> None:
-            self.attempt(self.operations.reopen_task(self.task(task)))
+            self.attempt(administration.reopen_task(self.operations.keys, self.task(task)))
 
         @rule(task=number)
         def requeue(self, task: int) -> None:
@@ -201,7 +201,7 @@ def machine(client: BlockingClient, monkeypatch: pytest.MonkeyPatch) -> type[Rul
 
         @rule(agent=number, force=st.booleans())
         def remove_agent(self, agent: int, force: bool) -> None:
-            if self.attempt(self.operations.remove_agent(self.agent(agent), force=force)):
+            if self.attempt(administration.remove_agent(self.operations.keys, self.agent(agent), force=force)):
                 self.spawned += 1
                 self.town.run(self.operations.create_agent(f"new{self.spawned}", cli="shell"))
 
@@ -268,20 +268,21 @@ def machine(client: BlockingClient, monkeypatch: pytest.MonkeyPatch) -> type[Rul
                 self.tokens = int(agent.token or 0)
 
         @precondition(lambda self: self.held)
-        @rule(pick=number)
-        def begin_a_round(self, pick: int) -> None:
+        @rule(pick=number, orders=st.integers(1, 3))
+        def begin_a_round(self, pick: int, orders: int) -> None:
             placed = self.held[sorted(self.held)[pick % len(self.held)]]
             if placed.round_id:
                 return
             self.runs += 1
             round_id = f"r{self.runs}"
-            batch = self.attempt(
-                self.operations.claim(placed.agent_id, token=round_id, fence=placed.fence, count=8, lease_ms=HOUR_MS)
+            claim = self.operations.claim(
+                placed.agent_id, token=round_id, fence=placed.fence, count=8, orders=orders, lease_ms=HOUR_MS
             )
+            batch = self.attempt(claim)
             if batch is None or not batch.deliveries:
                 return
             assert "frozen_at" not in self.now.get("meta", ("", {}))[1]
-            placed.deliveries, placed.task_id = batch.deliveries, ""
+            placed.deliveries, placed.task_ids, placed.token = batch.deliveries, (), ""
             for delivery in batch.deliveries:
                 if delivery.message and isinstance(body := delivery.message.body, TaskAssign):
                     started = self.town.run(
@@ -290,18 +291,20 @@ def machine(client: BlockingClient, monkeypatch: pytest.MonkeyPatch) -> type[Rul
                     assert not started.stale, "an order that was called off was delivered"
                     assert started.task
                     if started.held:
-                        self.town.run(
-                            self.operations.nack(placed.agent_id, batch.deliveries, delay_ms=HOUR_MS, counts=False)
-                        )
-                        placed.deliveries = ()
-                        return
-                    assert int(started.task.token or 0) > self.tokens, "a token that did not grow"
+                        self.town.run(self.operations.nack(placed.agent_id, [delivery], delay_ms=HOUR_MS, counts=False))
+                        placed.deliveries = tuple(other for other in placed.deliveries if other is not delivery)
+                        continue
+                    if placed.token:
+                        assert started.task.token == placed.token, "two tokens in one round"
+                    else:
+                        assert int(started.task.token or 0) > self.tokens, "a token that did not grow"
                     self.tokens = int(started.task.token or 0)
-                    placed.task_id, placed.token = body.task_id, started.task.token or ""
-            if (
-                self.attempt(self.operations.start_round(placed.agent_id, placed.fence, round_id, placed.task_id))
-                is not None
-            ):
+                    placed.task_ids, placed.token = (*placed.task_ids, body.task_id), started.task.token or ""
+            assert len(placed.task_ids) <= orders
+            if not placed.deliveries:
+                return
+            start = self.operations.start_round(placed.agent_id, placed.fence, round_id, *placed.task_ids[:1])
+            if self.attempt(start) is not None:
                 placed.round_id = round_id
 
         @precondition(lambda self: self.held)
@@ -333,7 +336,7 @@ def machine(client: BlockingClient, monkeypatch: pytest.MonkeyPatch) -> type[Rul
                 outcome=outcome[0],
                 mail=outcome[1],
                 fate=outcome[2],
-                task_id=placed.task_id,
+                task_ids=placed.task_ids,
                 delay_ms=HOUR_MS if delayed else 0,
                 reason="so it went",
                 throttled_ms=HOUR_MS if outcome[0] == "rate_limited" else None,
@@ -341,7 +344,7 @@ def machine(client: BlockingClient, monkeypatch: pytest.MonkeyPatch) -> type[Rul
             )
             self.paid += money  # too late to count is paid for all the same
             late = self.operations.charge_round(
-                placed.agent_id, placed.round_id, f"2 1 0 {money}", task_id=placed.task_id
+                placed.agent_id, placed.round_id, f"2 1 0 {money}", task_ids=placed.task_ids
             )
             reported = self.attempt(operation)
             assert reported is None or self.town.run(operation) == reported, "sent twice, answered twice"
@@ -349,15 +352,15 @@ def machine(client: BlockingClient, monkeypatch: pytest.MonkeyPatch) -> type[Rul
             placed.round_id, placed.deliveries, placed.token = "", (), ""
 
         @precondition(lambda self: any(placed.token for placed in self.held.values()))
-        @rule(pick=number, verb=st.sampled_from(["complete", "submit", "fail", "cancel"]))
-        def settle_by_the_agent(self, pick: int, verb: Any) -> None:
+        @rule(pick=number, which=number, verb=st.sampled_from(["complete", "submit", "fail", "cancel"]))
+        def settle_by_the_agent(self, pick: int, which: int, verb: Any) -> None:
             working = sorted((placed for placed in self.held.values() if placed.token), key=lambda p: p.agent_id)
             placed = working[pick % len(working)]
-            by, token = placed.agent_id, placed.token
-            task = self.attempt(self.operations.settle_task(verb, placed.task_id, text="done", by=by, token=token))
+            by, token, id_ = placed.agent_id, placed.token, placed.task_ids[which % len(placed.task_ids)]
+            task = self.attempt(self.operations.settle_task(verb, id_, text="done", by=by, token=token))
             if task:
                 assert (task.agent_id, task.token) == (by, token)
-            self.attempt(self.operations.settle_task(verb, placed.task_id, by=placed.agent_id, token="0"))
+            self.attempt(self.operations.settle_task(verb, id_, by=by, token="0"))
 
         @rule(task=number, fate=st.sampled_from(["complete", "again", "fail"]))
         def judge(self, task: int, fate: Fate) -> None:
@@ -421,16 +424,16 @@ def machine(client: BlockingClient, monkeypatch: pytest.MonkeyPatch) -> type[Rul
                 operations.claim(agent, token="late", fence=fence, acks=old.deliveries),
                 operations.report_agent_state(agent, fence, "idle"),
                 operations.release_agent(agent, fence, "suspended"),
-                operations.start_round(agent, fence, "late", old.task_id),
-                operations.start_task(agent, fence, old.task_id or "t0", "late"),
+                operations.start_round(agent, fence, "late", *old.task_ids[:1]),
+                operations.start_task(agent, fence, *(old.task_ids[:1] or ("t0",)), "late"),
                 operations.claim_matching(agent, fence),
                 operations.settle_round(
                     agent, fence, "late", old.deliveries, outcome="finished", mail="ack", fate="complete"
                 ),
             ):
                 assert self.attempt(operation) is None
-            if old.token:  # what it says of a task that is completed already is heard, and changes nothing
-                self.attempt(operations.settle_task("complete", old.task_id, by=agent, token=old.token))
+            for id_ in old.task_ids:  # what it says of a task that is completed already is heard, and changes nothing
+                self.attempt(operations.settle_task("complete", id_, by=agent, token=old.token))
             assert not any(self.town.run(operations.ack(agent, old.deliveries)))
             assert not any(self.town.run(operations.renew(agent, old.deliveries)))
             assert set(self.town.run(operations.nack(agent, old.deliveries))) <= {"stale"}

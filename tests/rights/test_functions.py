@@ -145,7 +145,7 @@ CASES: Mapping[str, tuple[Case, frozenset[str]]] = {
     ),
     "task_requeue its own": (lambda at: administration.requeue_task(at.make.keys, at.ids["ada"]), UNCONFINED),
     "task_requeue another's": (lambda at: administration.requeue_task(at.make.keys, at.ids["bobs"]), CONDUCTOR),
-    "task_reopen": (lambda at: at.make.reopen_task(at.ids["done"], reason="x"), CONDUCTOR),
+    "task_reopen": (lambda at: administration.reopen_task(at.make.keys, at.ids["done"], reason="x"), CONDUCTOR),
     "agent_create of a kind that is allowed": (lambda at: at.make.create_agent("eve", cli="shell"), CONDUCTORS),
     "agent_create of one with more rights": (lambda at: at.make.create_agent("carl", cli="shell"), CONDUCTOR),
     "agent_create of another kind": (lambda at: at.make.create_agent("mallory", cli="claude"), NOBODY),
@@ -180,7 +180,7 @@ async def open_setting(town_dir: TownDirectory, kind: Kind) -> AsyncGenerator[Se
         access = Gateway(Settings(spawn=("shell",)))
         task = await town.task(ids["ada"])
         permissions: dict[str, Permissions] = {"ada": kind.permissions, "eve": kind.permissions}
-        async with access.open(town, ada, task, lambda agent: permissions.get(agent.name, "full")) as url:
+        async with access.open(town, ada, [task], lambda agent: permissions.get(agent.name, "full")) as url:
             yield Setting(town, url, ids)
 
 

@@ -210,7 +210,8 @@ class AgentWorker:
             self.agent.id,
             fence=self._fence,
             token=new_id(),
-            count=self._town.config.round.notes,
+            count=max(self._town.config.round.notes, self._tasks_at_once),
+            orders=self._tasks_at_once,
             lease_ms=int(self._town.config.lease_s * 1000),
         )
         await trio.lowlevel.checkpoint_if_cancelled()
@@ -218,8 +219,18 @@ class AgentWorker:
             return await self._town.run(call)
         raise ServerUnreachable(f"the server did not answer for {_CLAIM_BOUND_S:g} s")
 
+    @property
+    def _tasks_at_once(self) -> int:
+        """How many tasks its next round may have."""
+        backend = self._context.plugins.backends.get(self.agent.cli)
+        can_report = backend is not None and backend.offers_town_tools is not None  # on each of several
+        return self._town.config.tasks_per_round(self.agent.role, self.agent.cli) if can_report else 1
+
     async def _claim_from_backlog(self) -> bool:
-        return await self._town.run(self._town.operations.claim_matching(self.agent.id, self._fence)) is not None
+        for taken in range(self._tasks_at_once):
+            if await self._town.run(self._town.operations.claim_matching(self.agent.id, self._fence)) is None:
+                return taken > 0
+        return True
 
     async def _report_state(self, state: str, reason: str) -> None:
         self.desired_state = await self._town.run(

@@ -84,11 +84,12 @@ class KernelContext:
         """The town's agents. Cached for 3 s: listing 1,000 agents per prompt is expensive."""
         return await self._cached("the agents", self.town.agents, ())
 
-    async def prompt_sections(self, agent: Agent, task: Task | None) -> tuple[str, ...]:
+    async def prompt_sections(self, agent: Agent, tasks: Sequence[Task]) -> tuple[str, ...]:
         """What the plugins add to an agent's prompt. A plugin that fails loses its own sections only, and is reported."""
-        sections = self.plugins.prompt_sections(agent, task, await self._data_of_plugins())
+        data = await self._data_of_plugins()
+        sections = [text for task in tasks or (None,) for text in self.plugins.prompt_sections(agent, task, data)]
         await self.report_hook_faults()
-        return sections
+        return tuple(dict.fromkeys(sections))
 
     async def choose_agent(self, task: Task, agents: Sequence[Agent]) -> str | None:
         """The agent for a task of the backlog, by the first plugin with an opinion."""
@@ -160,15 +161,15 @@ class KernelContext:
                 await self.report_fault(observer, f"round observer {name}", error)
 
     @asynccontextmanager
-    async def open_access(self, agent: Agent, task: Task | None) -> AsyncGenerator[Mapping[str, str]]:
+    async def open_access(self, agent: Agent, tasks: Sequence[Task]) -> AsyncGenerator[Mapping[str, str]]:
         """The variables by which the processes of a round reach the town, and nothing else, until the block is left."""
         access: RoundAccess | None = next(iter(self.plugins.contributed("round_access").values()), None)
-        token = {TASK_TOKEN_VARIABLE: (task.token or "") if task else ""}
+        token = {TASK_TOKEN_VARIABLE: (tasks[0].token or "") if tasks else ""}  # that of all of them
         if access is None:
             url = os.environ.get(URL_VARIABLE, "@")  # no password leaves the kernel
             yield token if "@" in url else token | {URL_VARIABLE: url}
             return
-        opened = partial(access.open, self.town, agent, task, self.permissions_of)
+        opened = partial(access.open, self.town, agent, tasks, self.permissions_of)
         async with self.enter(access, f"round access {access.name}", opened) as url:
             yield token | {ROUND_URL_VARIABLE: url}
 

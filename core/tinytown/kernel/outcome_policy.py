@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, assert_never
 
@@ -11,7 +12,7 @@ from tinytown import contracts
 from tinytown.concurrency import Escaped
 from tinytown.config import RoundConfig
 from tinytown.errors import BackendUnavailable, PluginFaulty, TinytownError
-from tinytown.model.tasks import Fate, Task
+from tinytown.model.tasks import Fate, Task, only_task
 from tinytown.model.text import shown
 
 _TEXT_CHARACTERS = 64 * 1024
@@ -39,21 +40,21 @@ class Resolution:
 
 
 def resolve(
-    outcome: contracts.Outcome, limits: RoundConfig, task: Task | None, deliveries: int, *, requested: bool = True
+    outcome: contracts.Outcome, limits: RoundConfig, tasks: Sequence[Task], deliveries: int, *, requested: bool = True
 ) -> Resolution:
     """The resolution of an outcome. `deliveries`: the highest count in the batch; `requested`: the kernel ended the round."""
+    task = only_task(tasks)
     tries = task.attempts if task is not None else deliveries
     delay_s = min(limits.retry_delay_s * 2 ** min(max(0, tries - 1), 16), _LONGEST_DELAY_S)
     match outcome:
         case contracts.Finished(text=text):
-            if task is None or limits.completion == "auto":
-                return Resolution("ack", "complete", text=text[-_TEXT_CHARACTERS:])
+            text = text[-_TEXT_CHARACTERS:]
+            if task is None or limits.completion == "auto":  # the final answer says nothing about one of several tasks
+                return Resolution("ack", "again" if len(tasks) > 1 else "complete", text=text)
             if task.attempts > limits.reminders:
-                return Resolution(
-                    "ack", "fail", reason="ended without reporting on its task", text=text[-_TEXT_CHARACTERS:]
-                )
+                return Resolution("ack", "fail", reason="ended without reporting on its task", text=text)
             reason = "you ended without reporting on your task: report that it is complete, or that it failed"
-            return Resolution("nack", reason=reason, text=text[-_TEXT_CHARACTERS:])
+            return Resolution("nack", reason=reason, text=text)
         case contracts.Failed(reason=reason, retryable=retryable):
             if task is not None and (not retryable or task.attempts >= limits.max_attempts):
                 return Resolution("ack", "fail", reason=_brief(reason), text=reason[-_TEXT_CHARACTERS:])

@@ -16,7 +16,8 @@ def build_prompt(plugins: Plugins, parts: PromptParts) -> str:
     if made is not None:
         return made
     mail = [message for message in parts.messages if not isinstance(message.body, TaskAssign)]
-    paragraphs = [f"# Task {parts.task.id}", fenced(parts.task.description, _LENGTH)] if parts.task else []
+    tasks = parts.tasks or ([parts.task] if parts.task else [])
+    paragraphs = [f"# Task {task.id}\n\n{fenced(task.description, _LENGTH // len(tasks))}" for task in tasks]
     for message in mail:
         paragraphs += [f"# Message from {shown(repr(message.sender))}", fenced(message.text, _LENGTH // len(mail))]
     return "\n\n".join([*paragraphs, "\n\n".join(parts.sections)[:_LENGTH]]).strip() + "\n"

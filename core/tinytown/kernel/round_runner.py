@@ -49,13 +49,13 @@ from tinytown.kernel.pricing import charge_of
 from tinytown.kernel.prompt import build_prompt
 from tinytown.kernel.recovery import machine_id
 from tinytown.kernel.reporter import Reporter
-from tinytown.kernel.workspaces import open_workspace
+from tinytown.kernel.workspaces import claiming, open_workspace
 from tinytown.model.agents import Agent
 from tinytown.model.ids import new_id
 from tinytown.model.messages import Message, TaskAssign
 from tinytown.model.results import Batch, Delivery, Started
 from tinytown.model.round_records import TEXT_CHARACTERS, RoundRecord
-from tinytown.model.tasks import Task
+from tinytown.model.tasks import Task, only_task
 from tinytown.model.time import rfc3339
 from tinytown.protocol.operation import Operation
 from tinytown.state import state_directory
@@ -65,9 +65,9 @@ _LAST_REPORTS_S = 2.0
 _LAST_SETTLE_S = 5.0
 _BEGIN_BOUND_S = 5.0
 _AGAIN_S = 0.2
+_MOMENT_S = 0.5
 _LOST_TOGETHER = 2  # after so many rounds of a task that were lost with their kernels it runs alone
 _HELD_TASK_MS = 60_000  # until the next check whether the budget of the task was raised
-_MOMENT_S = 0.5
 _OVERTIME_S = 10.0  # what a session may take beyond its limits before the kernel cuts it off
 
 
@@ -77,7 +77,7 @@ class _Work:
     `shown` is what the session has got, once it has."""
 
     round_id: str
-    task: Task | None
+    tasks: list[Task]
     deliveries: list[Delivery]
     context: WorkContext
     reporter: Reporter
@@ -86,9 +86,8 @@ class _Work:
     shown: Round | None = None
 
     @property
-    def task_id(self) -> str:
-        """The id of the task; empty without one."""
-        return self.task.id if self.task else ""
+    def task_ids(self) -> list[str]:
+        return [task.id for task in self.tasks]
 
 
 class RoundRunner:
@@ -170,11 +169,12 @@ class RoundRunner:
                 with suppress(TinytownError):
                     await self._store(Interrupted(reason=self._interrupt_reason), work, within_s=_LAST_SETTLE_S)
                 raise
-            settled, state = await self._store(outcome, work, within_s=_SETTLE_FOR_S)
+            settled, states = await self._store(outcome, work, within_s=_SETTLE_FOR_S)
             if self._session_suspect or isinstance(outcome, Lost):
                 await self._close_session()
-            if state == "verifying" and work.task is not None:
-                await self.run_gates(work.task.id)
+            for task_id, state in zip(work.task_ids, states, strict=True):
+                if state == "verifying":
+                    await self.run_gates(task_id)
             return settled
         finally:
             self.round_id = self._storing = self._gating = None
@@ -185,43 +185,54 @@ class RoundRunner:
         if bad := [delivery for delivery in batch.deliveries if delivery.message is None]:
             call = self._town.operations.dead_letter(self.agent.id, bad, reason="its body cannot be decoded")
             await self._town.run(call)
-        task, deliveries = await self._start_task(deliveries, round_id)
-        if not deliveries:
+        begun: list[tuple[Task, Task]] = []
+        kept = [delivery for delivery in deliveries if await self._takes(delivery, round_id, begun)]
+        if not kept:
             return None
-        context = await self._context.work_context(self.agent, task, round_id)
-        return _Work(round_id, task, list(deliveries), context, Reporter(self._context, context))
+        tasks = [msgspec.structs.replace(task, reason=before.reason) for before, task in begun]
+        context = await self._context.work_context(self.agent, only_task(tasks), round_id)
+        return _Work(round_id, tasks, kept, context, Reporter(self._context, context))
 
-    async def _start_task(
-        self, deliveries: tuple[Delivery, ...], round_id: str
-    ) -> tuple[Task | None, tuple[Delivery, ...]]:
-        """Begin the task of the batch, if any, with its old `reason`: why it came back. Outdated orders are acknowledged."""
-        for delivery in deliveries:
-            body = delivery.message.body if delivery.message else None
-            if not isinstance(body, TaskAssign):
-                continue
-            operations, rest = self._town.operations, tuple(other for other in deliveries if other is not delivery)
-            settle: Operation[Any] = operations.ack(self.agent.id, [delivery])
-            with suppress(NotFound):
-                before = await self._town.task(body.task_id)
-                may_begin = before.lost < _LOST_TOGETHER or self._context.limits.run_alone()
-                call = operations.start_task(self.agent.id, self._fence, before.id, round_id)
-                started = await self._town.run(call) if may_begin else Started(stale=False, task=before, held=True)
-                task = started.task
-                if started.held:  # the rest of the mail does not wait for it
-                    why, delay_ms = (task and task.reason) or "it is held up", _HELD_TASK_MS if may_begin else 0
-                    settle = operations.nack(self.agent.id, [delivery], delay_ms=delay_ms, counts=False, reason=why)
-                elif task is not None and not started.stale:
-                    return msgspec.structs.replace(task, reason=before.reason), deliveries
-            await self._town.run(settle)
-            return None, rest
-        return None, deliveries
+    async def _takes(self, delivery: Delivery, round_id: str, begun: list[tuple[Task, Task]]) -> bool:
+        """Whether a message is part of the round. Begins the task of an order, and adds it to those that are `begun`, as it was
+        and as it is. An outdated order is acknowledged, one that has to wait returned."""
+        body = delivery.message.body if delivery.message else None
+        if not isinstance(body, TaskAssign):
+            return True
+        operations = self._town.operations
+        settle: Operation[Any] = operations.ack(self.agent.id, [delivery])
+        with suppress(NotFound):
+            task = await self._town.task(body.task_id)
+            before = msgspec.structs.replace(task, attempts=max(task.attempts, delivery.deliveries - 1))
+            waits = bool(begun) and (await self._is_single(begun[0][0]) or await self._is_single(before))
+            waits = waits or (before.lost >= _LOST_TOGETHER and not self._context.limits.run_alone())
+            start = operations.start_task(self.agent.id, self._fence, before.id, round_id)
+            started = Started(stale=False, task=before, held=True) if waits else await self._town.run(start)
+            if started.held:  # the rest of the mail does not wait for it
+                why, delay_ms = (started.task and started.task.reason) or "it waits", 0 if waits else _HELD_TASK_MS
+                settle = operations.nack(self.agent.id, [delivery], delay_ms=delay_ms, counts=False, reason=why)
+            elif started.task is not None and not started.stale:
+                begun.append((before, started.task))
+                return True
+        await self._town.run(settle)
+        return False
+
+    async def _is_single(self, task: Task) -> bool:
+        """Whether a task shares no round: it may end its kernel, fail with others for good, or has a workspace."""
+        config = self._town.config
+        most = min(config.round.max_attempts, config.limits.max_deliveries)
+        with suppress(PluginFaulty):
+            claimed = await claiming(self._context, self.agent, task) is not None
+            return claimed or task.lost >= _LOST_TOGETHER or task.attempts + 1 >= most
+        return True
 
     async def _outcome(self, work: _Work) -> Outcome:
         """The outcome, by itself or interrupted."""
         outcome: Outcome | None = None
         try:
+            start_round = self._town.operations.start_round
             with plugin_code(), trio.CancelScope() as self._scope:
-                call = self._town.operations.start_round(self.agent.id, self._fence, work.round_id, work.task_id)
+                call = start_round(self.agent.id, self._fence, work.round_id, *work.task_ids[:1])
                 if await self._town.run(call) in ("paused", "stopped"):
                     # Requested after the claim: nothing has begun yet, so nothing is lost.
                     self.interrupt("requested by user")
@@ -286,14 +297,14 @@ class RoundRunner:
         self._check_room()
         async with (
             open_workspace(self._context, work.context, "round") as directory,
-            self._context.open_access(self.agent, work.task) as access,
+            self._context.open_access(self.agent, work.tasks) as access,
         ):
             with self._context.processes.clock.move_on_after(bound_s):
                 session = await self._get_session()
                 round_ = Round(
                     round_id=work.round_id,
-                    prompt=await self._prompt(work.task, messages),
-                    task=work.task,
+                    prompt=await self._prompt(work.tasks, messages),
+                    task=only_task(work.tasks),
                     messages=messages,
                     directory=directory,
                     environment={**work.context.environment, **access},
@@ -302,6 +313,7 @@ class RoundRunner:
                     silence_s=limits.silence_s or None,
                     grace_s=limits.grace_s,
                     session_id=self._session_id,
+                    tasks=tuple(work.tasks),
                 )
                 work.shown = round_
                 await self._context.show_round(lambda observer: observer.began(self.agent, round_))
@@ -355,8 +367,8 @@ class RoundRunner:
             self._town.config.limits.disk_reserve_bytes, state_directory(root), workspaces.get(self.agent.id, root)
         )
 
-    async def _prompt(self, task: Task | None, messages: tuple[Message, ...]) -> str:
-        needed: list[Task] = []
+    async def _prompt(self, tasks: list[Task], messages: tuple[Message, ...]) -> str:
+        task, needed = only_task(tasks), list[Task]()
         for need in task.needs[:NEEDED_SHOWN] if task else ():
             with suppress(NotFound):  # removed since
                 needed.append(await self._town.task(need))
@@ -366,7 +378,8 @@ class RoundRunner:
             messages,
             needed=needed,
             colleagues=await self._context.colleagues(),
-            sections=await self._context.prompt_sections(self.agent, task),
+            sections=await self._context.prompt_sections(self.agent, tasks),
+            tasks=tasks,
         )
         prompt = build_prompt(self._context.plugins, parts)
         await self._context.report_hook_faults()
@@ -399,17 +412,17 @@ class RoundRunner:
                 self.interrupt("the server could not be reached for a whole lease")
                 return
 
-    async def _store(self, outcome: Outcome, work: _Work, *, within_s: float) -> tuple[Resolution, str]:
-        """Store the outcome while the lease may be ours; shielded, as promised. The resolution, and the new state of the task."""
-        duration_s, gated = trio.current_time() - work.began, True
+    async def _store(self, outcome: Outcome, work: _Work, *, within_s: float) -> tuple[Resolution, tuple[str, ...]]:
+        """Store the outcome while the lease may be ours; shielded, as promised. The resolution, and the tasks' new states."""
+        duration_s, gated, task = trio.current_time() - work.began, True, only_task(work.tasks)
         with trio.CancelScope(shield=True, relative_deadline=within_s), suppress(TinytownError):
-            if self._context.plugins.gates and work.task and isinstance(outcome, Finished):
-                gated = bool(await wanting_gates(self._context, await self._town.task(work.task.id)))
+            if self._context.plugins.gates and task and isinstance(outcome, Finished):
+                gated = bool(await wanting_gates(self._context, await self._town.task(task.id)))
             await self._return_unseen(work)
         settled = resolve(
             outcome,
             self._town.config.round,
-            work.task,
+            work.tasks,
             max(delivery.deliveries for delivery in work.deliveries),
             requested=self._interrupt_reason is not None,
         )
@@ -424,7 +437,8 @@ class RoundRunner:
             cli=self.agent.cli,
             outcome=kind,
             reason=settled.reason,
-            task=work.task_id or None,
+            task=work.task_ids[0] if work.tasks else None,
+            tasks=tuple(work.task_ids),
             messages=tuple(delivery.message.id for delivery in work.deliveries if delivery.message),
             began_at=rfc3339(ended_ms - int(duration_s * 1000)),
             ended_at=rfc3339(ended_ms),
@@ -449,7 +463,7 @@ class RoundRunner:
             mail=settled.mail,
             delay_ms=int(settled.delay_s * 1000),
             reason=settled.reason,
-            task_id=work.task_id,
+            task_ids=work.task_ids,
             fate=settled.fate,
             gated=gated,
             text=settled.text,
@@ -460,20 +474,20 @@ class RoundRunner:
             jitter=random.random(),
             charge=charge,
         )
-        state = ""
+        states = ("",) * len(work.tasks)
         with trio.CancelScope(shield=True, relative_deadline=within_s) as self._storing:
             while True:
                 try:
-                    state = await self._town.run(call)
+                    states = await self._town.run(call)
                 except ServerUnreachable:
                     await trio.sleep(_AGAIN_S)
                 except StaleLease:  # the outcome no longer counts, but its cost does
                     late = self._town.operations.charge_round(
-                        self.agent.id, work.round_id, charge, task_id=work.task_id
+                        self.agent.id, work.round_id, charge, task_ids=work.task_ids
                     )
                     with suppress(TinytownError):
                         await self._town.run(late)
                     raise
                 else:
                     break
-        return settled, state
+        return settled, states

@@ -47,7 +47,7 @@ async def open_workspace(context: KernelContext, work: WorkContext, purpose: Pur
     try:
         async with AsyncExitStack() as stack:
             directory = context.town.root
-            if workspace := await _claiming(context, work):
+            if workspace := await claiming(context, work.agent, work.task):
                 _record(workspace, work)
                 opened = partial(workspace.open, work, purpose)
                 directory = await stack.enter_async_context(
@@ -62,12 +62,12 @@ async def open_workspace(context: KernelContext, work: WorkContext, purpose: Pur
         context.settling.set()
 
 
-async def _claiming(context: KernelContext, work: WorkContext) -> Workspace | None:
-    """The first workspace that claims the work. Raises: PluginFaulty when one fails."""
+async def claiming(context: KernelContext, agent: Agent, task: Task | None) -> Workspace | None:
+    """The first workspace that claims a round. Raises: PluginFaulty when one fails."""
     for workspace in context.plugins.workspaces:
         try:
             with context.call(workspace):
-                claims = workspace.claims(work.agent, work.task)
+                claims = workspace.claims(agent, task)
         except Exception as error:
             raise await context.fault(workspace, f"workspace {workspace.name}", error) from error
         if claims:

@@ -12,8 +12,9 @@ TEXT_CHARACTERS = 4096
 class RoundRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One round that has ended. Times are RFC 3339 in UTC by the clock of its kernel.
 
-    `text` is the end of the final answer, at most `TEXT_CHARACTERS`. `usage` has the members of `contracts.Usage`, as far
-    as the backend reported. `host` is the machine that has the round's files.
+    `tasks` are all that it had, `task` is the first of them. `text` is the end of the final answer, at most `TEXT_CHARACTERS`.
+    `usage` has the members of `contracts.Usage`, as far as the backend reported. `host` is the machine that
+    has the round's files.
     """
 
     round_id: str
@@ -21,6 +22,7 @@ class RoundRecord(msgspec.Struct, frozen=True, kw_only=True):
     agent: str = ""
     cli: str = ""
     task: str | None = None
+    tasks: tuple[str, ...] = ()
     messages: tuple[str, ...] = ()
     reason: str = ""
     text: str = ""

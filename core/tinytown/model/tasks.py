@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -80,6 +80,11 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     def headline(self) -> str:
         """The title, or the first line of the description."""
         return self.title or self.description.strip().partition("\n")[0]
+
+
+def only_task(tasks: Sequence[Task]) -> Task | None:
+    """The task of a round, unless it has none or several."""
+    return tasks[0] if len(tasks) == 1 else None
 
 
 _TIMES = frozenset({"since", "held_until", "created_at", "updated_at", "started_at", "completed_at"})

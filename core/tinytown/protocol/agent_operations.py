@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, Required, TypedDict, Unpack
 
 from tinytown.model.agents import DESIRED_STATES, Agent, DesiredState
@@ -25,7 +25,7 @@ class Settlement(TypedDict, total=False):
     mail: Required[Literal["ack", "nack", "return"]]
     delay_ms: int
     reason: str
-    task_id: str
+    task_ids: Sequence[str]
     fate: Fate
     gated: bool
     text: str
@@ -36,8 +36,8 @@ class Settlement(TypedDict, total=False):
     charge: str
 
 
-_NOTHING = dict.fromkeys(("reason", "task_id", "text", "session_id", "charge"), "")
-_SETTLED: dict[str, Any] = {"fate": "again", "delay_ms": 0, "duration_ms": 0, "jitter": 0.0, **_NOTHING}
+_NOTHING = dict.fromkeys(("reason", "text", "session_id", "charge"), "")
+_SETTLED: dict[str, Any] = {"task_ids": (), "fate": "again", "delay_ms": 0, "duration_ms": 0, "jitter": 0.0, **_NOTHING}
 
 
 class AgentOperations(OperationBase):
@@ -59,20 +59,9 @@ class AgentOperations(OperationBase):
             check_agent_name(nickname)
         agent_id = new_id()
         names = [check_word("nickname", nickname)] if nickname else list(nicknames(agent_id))
-        return self._call(
-            "agent_create",
-            decoders.to_agent,
-            agent_id,
-            name,
-            cli,
-            role,
-            json_text(names),
-            int(bool(nickname)),
-            details.get("parent", ""),
-            details.get("max_rounds", 0),
-            json_text(list(tags)),
-            json_text(list(labels)),
-        )
+        start = (agent_id, name, cli, role, json_text(names), int(bool(nickname)), details.get("parent", ""))
+        lists = (json_text(list(tags)), json_text(list(labels)))
+        return self._call("agent_create", decoders.to_agent, *start, details.get("max_rounds", 0), *lists)
 
     def agent(self, agent: str) -> Operation[Agent]:
         """One agent with the counts of its mail."""
@@ -92,10 +81,6 @@ class AgentOperations(OperationBase):
         return self._call(
             "agent_set_desired_state", decoders.to_agent, agent, desired_state, "now" if now else "soon", reason
         )
-
-    def remove_agent(self, agent: str, *, force: bool = False) -> Operation[str]:
-        """Remove an agent without a host. `force`: its tasks go onto the backlog, its mail to the dead letters; else refused."""
-        return self._once("agent_remove", decoders.to_text, agent, int(force))
 
     def place_agents(
         self, host: str, backends: Iterable[str], *, count: int, accounts: Mapping[str, str] | None = None
@@ -130,9 +115,9 @@ class AgentOperations(OperationBase):
         *,
         record: bytes = b"{}",
         **settlement: Unpack[Settlement],
-    ) -> Operation[str]:
-        """Store a round's outcome and settle its mail and task in one step; the state of the task afterwards ('' = none)."""
+    ) -> Operation[tuple[str, ...]]:
+        """Store a round's outcome and settle its mail and tasks in one step; the states of the tasks afterwards."""
         check_keywords("settle_round", Settlement, settlement)
         said = {name: value for name, value in {**_SETTLED, **settlement}.items() if value is not None}
         words: list[Argument] = [agent_id, fence, round_id, json_text(said), record, *members(deliveries)]
-        return self._call("round_settle", decoders.to_first_text, *words)
+        return self._call("round_settle", decoders.to_states, *words)

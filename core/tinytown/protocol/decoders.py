@@ -150,8 +150,8 @@ def to_sent(message_id: str, reply: Reply) -> results.Sent:
     return results.Sent(message_id=message_id, to=name, agent_id=agent_id, new=state == "queued")
 
 
-def to_first_text(reply: Reply) -> str:
-    return to_text(reply[0])
+def to_states(reply: Reply) -> tuple[str, ...]:
+    return tuple(to_text(reply[0]).split())
 
 
 to_flags = each(bool)

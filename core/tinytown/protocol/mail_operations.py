@@ -51,18 +51,18 @@ class MailOperations(OperationBase):
         token: str,
         fence: str = "",
         count: int = 1,
+        orders: int = 1,
         lease_ms: int = 10_000,
         acks: Iterable[Delivery] = (),
     ) -> Operation[Batch]:
-        """Acknowledge `acks`, then lease the next messages in strict order, with at most one order among them.
+        """Acknowledge `acks`, then lease the next messages in strict order, with at most so many `orders` among them.
 
         `token` names this claim: the same one again gets the same messages, as long as it holds any. `fence` is the
         agent's lease token. With a negative `count` that many urgent messages, for a round in progress.
         """
         check_id("a claim token", token)
-        return self._call(
-            "claim", partial(decoders.to_batch, token), agent_id, fence, token, count, lease_ms, *members(acks)
-        )
+        claimed = (agent_id, fence, token, count, orders, lease_ms)
+        return self._call("claim", partial(decoders.to_batch, token), *claimed, *members(acks))
 
     def ack(self, agent_id: str, deliveries: Iterable[Delivery]) -> Operation[tuple[bool, ...]]:
         """Remove leased messages; for each whether this lease still held it."""

@@ -93,10 +93,6 @@ class TaskOperations(OperationBase):
         check_one_of("a verb", verb, ("complete", "submit", "fail", "cancel"))
         return self._once("task_settle", decoders.to_task, verb, task, by, token, text)
 
-    def reopen_task(self, task: str, *, reason: str = "reopened") -> Operation[Assigned]:
-        """Open a finished task again: for its agent, else for the backlog; what needs it waits again."""
-        return self._once("task_reopen", decoders.to_assigned, task, check_text("a reason", reason, 10_000))
-
     def set_task_meta(self, task: str, name: str, table: Mapping[str, Any] | None) -> Operation[Task]:
         """Keep one plugin's table beside a task; None removes it."""
         check_word("table name", name)

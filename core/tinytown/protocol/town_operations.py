@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -67,9 +67,9 @@ class WholeTownOperations(OperationBase):
         """Thaw the town; whether it was frozen."""
         return self._once("town_thaw", bool, check_text("a reason", reason, 10_000))
 
-    def charge_round(self, agent_id: str, round_id: str, charge: str, *, task_id: str = "") -> Operation[int]:
+    def charge_round(self, agent_id: str, round_id: str, charge: str, task_ids: Iterable[str] = ()) -> Operation[int]:
         """Enter what a round has cost whose outcome is not accepted any more; for others `settle_round` does it."""
-        return self._call("round_charge", int, agent_id, check_id("a round id", round_id), task_id, charge)
+        return self._call("round_charge", int, agent_id, check_id("a round id", round_id), charge, *task_ids)
 
     def set_budgets(self, numbers: Mapping[str, int]) -> Operation[tuple[str, ...]]:
         """Set these budgets and no others, see `BudgetsConfig.server_numbers`; names of what has changed."""

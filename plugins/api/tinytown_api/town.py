@@ -57,8 +57,8 @@ class AgentHandle(CoreAgentHandle):
         await self.town.run(self.town.operations.set_desired_state(self.id, "drained", reason=reason))
 
     async def remove(self, *, force: bool = False) -> None:
-        """Remove the stopped agent from the town; see `TownOperations.remove_agent`."""
-        await self.town.run(self.town.operations.remove_agent(self.id, force=force))
+        """Remove the stopped agent from the town; see `administration.remove_agent`."""
+        await self.town.run(administration.remove_agent(self.town.operations.keys, self.id, force=force))
 
     async def claim(self, task: str) -> Task:
         """Give the agent a task of the backlog; the task. Raises: Refused for one that is not on it."""
@@ -249,7 +249,7 @@ class Town(CoreTown):
 
     async def reopen_task(self, task: str, reason: str = "reopened") -> Task:
         """Reopen a finished task."""
-        return (await self.run(self.operations.reopen_task(task, reason=reason))).task
+        return (await self.run(administration.reopen_task(self.operations.keys, task, reason=reason))).task
 
     async def hold_task(self, task: str, reason: str, *, until: str = "") -> Task:
         """Hold a task back until it is released, or until a moment (RFC 3339)."""

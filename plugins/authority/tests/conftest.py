@@ -82,7 +82,7 @@ async def open_round(
             tasks[name] = (await town.run(operations.add_task(f"the task of {name}", agent=agent))).task
         permissions_of: dict[str, Permissions] = {"ada": permissions}
         access = Gateway(Settings(**settings)).open(
-            town, ada, tasks["ada"], lambda agent: permissions_of.get(agent.name, "full")
+            town, ada, [tasks["ada"]], lambda agent: permissions_of.get(agent.name, "full")
         )
         async with access as url:
             yield Round(town, url, ada, bob, tasks, permissions_of)

@@ -25,7 +25,7 @@ from tinytown_cli import administration
 from tinytown_cli.blocking_client import BlockingClient
 from tinytown_testing.towns import TownDirectory
 
-from .conftest import open_round
+from .conftest import Round, open_round
 
 
 def registered_functions() -> set[str]:
@@ -120,6 +120,26 @@ async def test_it_settles_no_other_task_even_as_its_owner_or_a_person(
         assert await round_.state(owner) == before
 
 
+async def test_it_settles_all_of_its_tasks_and_no_other(town_dir: TownDirectory) -> None:
+    async with town_dir.connect() as town:
+        operations = town.operations
+        ada = await town.run(operations.create_agent("ada", cli="shell"))
+        await town.run(operations.register_host("h", lease_ms=60_000, details={"name": "h"}))
+        fence = (await town.run(operations.place_agents("h", ["shell"], count=1))).agents[0].token or ""
+        names = ("one", "two", "three")
+        for name in names:
+            await town.add_task(name, agent="ada", task_id=name)
+        started = [await town.run(operations.start_task(ada.id, fence, name, "r")) for name in names[:2]]
+        tasks = [each.task for each in started if each.task]
+        async with Gateway(Settings()).open(town, ada, tasks, lambda _: "write") as url:
+            round_ = Round(town, url, ada, ada, {task.id: task for task in tasks}, {})
+            assert (await round_.run(operations.settle_task("submit", "two", text="done"))).state == "completed"
+            assert "none of its round" in await round_.refused(operations.settle_task("submit", "three", text="done"))
+            await round_.run(operations.set_task_meta("one", "beads", {"x": 1}))
+            await round_.refused(operations.set_task_meta("three", "beads", {"x": 1}))
+            assert (await round_.run(operations.settle_task("fail", "one", text="no"))).state == "failed"
+
+
 async def test_it_takes_no_work_from_others(town_dir: TownDirectory) -> None:
     async with open_round(town_dir) as round_:
         await round_.refused(round_.operations.assign_task(round_.tasks["bob"].id, "ada"))
@@ -128,7 +148,7 @@ async def test_it_takes_no_work_from_others(town_dir: TownDirectory) -> None:
         )
         await round_.refused(administration.hold_task(round_.operations.keys, round_.tasks["bob"].id, reason="because"))
         await round_.refused(administration.requeue_task(round_.operations.keys, round_.tasks["bob"].id))
-        await round_.refused(round_.operations.reopen_task(round_.tasks["ada"].id))
+        await round_.refused(administration.reopen_task(round_.operations.keys, round_.tasks["ada"].id))
         assert await round_.state("bob") == "assigned"
 
 
@@ -147,7 +167,7 @@ async def test_it_does_not_administer(town_dir: TownDirectory) -> None:
         for operation in (
             operations.create_agent("eve", cli="shell"),
             operations.set_desired_state("bob", "stopped"),
-            operations.remove_agent("bob", force=True),
+            administration.remove_agent(operations.keys, "bob", force=True),
             operations.freeze(reason="x"),
             operations.set_budgets({}),
             operations.setup({"max_agents": 1}),
@@ -166,7 +186,7 @@ async def test_a_conductor_reassigns_reopens_cancels_and_spawns_what_is_listed(t
         assert await round_.state("free") == "cancelled"
         for operation in (
             operations.settle_task("complete", round_.tasks["bob"].id, text="x"),
-            operations.remove_agent("bob", force=True),
+            administration.remove_agent(operations.keys, "bob", force=True),
             operations.freeze(reason="x"),
         ):
             await round_.refused(operation)

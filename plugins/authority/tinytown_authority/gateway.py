@@ -12,7 +12,7 @@ import os
 import secrets
 import socket
 import tempfile
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from math import inf
@@ -63,12 +63,12 @@ class Gateway(RoundAccess):
 
     @asynccontextmanager
     async def open(
-        self, town: Town, agent: Agent, task: Task | None, permissions_of: Callable[[Agent], Permissions]
+        self, town: Town, agent: Agent, tasks: Sequence[Task], permissions_of: Callable[[Agent], Permissions]
     ) -> AsyncGenerator[str]:
         """The URL of a socket that speaks for this round until the block is left."""
         token = secrets.token_urlsafe(24)
         mask = known_secrets(os.environ, town.config.plugins).masked_bytes
-        rules = Rules(Caller(town, self._settings, agent, task, permissions_of), self._libraries, mask)
+        rules = Rules(Caller(town, self._settings, agent, tasks, permissions_of), self._libraries, mask)
         path = self._socket_path(town.root)
         try:
             listener = _listen(path)

@@ -8,7 +8,7 @@ agents and tasks that were looked at, and who calls is never taken from the roun
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast, get_args
 
@@ -34,12 +34,12 @@ Words = list[bytes]
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """A round: its agent and its task, in its town."""
+    """A round: its agent and its tasks, in its town."""
 
     town: Town
     settings: Settings
     agent: Agent
-    task: Task | None
+    tasks: Sequence[Task]
     permissions_of: Callable[[Agent], Permissions]
 
     def is_exceeded_by(self, agent: Agent) -> bool:
@@ -56,6 +56,10 @@ class Caller:
         """Whether the role of the round's agent makes it a conductor."""
         role = load_roles(self.town.config).get(self.agent.role or "")
         return role is not None and role.authority == "conductor"
+
+    def own(self, task: Task) -> Task | None:
+        """The task as the round began it, if it is one of the round's."""
+        return next((own for own in self.tasks if own.id == task.id), None)
 
     def is_self(self, name: bytes) -> bool:
         """Whether `name` means the round's own agent."""
@@ -138,9 +142,9 @@ async def settle(caller: Caller, arguments: Words) -> Words:
     op, given, reference, _, _, text = arguments
     verb = cast("Literal['submit', 'fail', 'cancel']", "submit" if given == b"complete" else given.decode())
     task = await _task(caller, reference)
-    own = caller.task if caller.task is not None and caller.task.id == task.id else None
+    own = caller.own(task)
     if own is None and not (verb == "cancel" and caller.conducts):
-        raise refuse(caller, f"{given.decode()} a task that is not the one of its round")
+        raise refuse(caller, f"{given.decode()} a task that is none of its round")
     token = (own.token or "") if own else ""
     operation = caller.town.operations.settle_task(verb, task.id, text=text.decode(), by=caller.agent.id, token=token)
     return _anew(operation, op)
@@ -188,7 +192,7 @@ async def assign(caller: Caller, arguments: Words) -> Words:
 async def change(caller: Caller, arguments: Words) -> Words:
     """task, ...: a task that nobody has, or the agent itself; of a confined one its own, as others may take what nobody has."""
     task = await _task(caller, arguments[0])
-    if caller.is_confined and not (caller.task is not None and task.id == caller.task.id):
+    if caller.is_confined and caller.own(task) is None:
         raise refuse(caller, "change tasks that agents with more rights may take")
     if not caller.conducts and not _is_free_or_own(caller, task):
         raise refuse(caller, "change the task of another agent")

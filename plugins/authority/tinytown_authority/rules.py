@@ -25,7 +25,6 @@ FUNCTIONS: dict[str, Rule] = {
     "task_assign": rights.assign,
     "backlog_claim": rights.assign,
     "task_meta": rights.set_table,
-    "task_reopen": rights.reopen,
     "agent_create": rights.spawn,
     "plugin_set": rights.plugin_data,
     "emit": rights.emit,
@@ -56,6 +55,7 @@ NAMED: dict[str, Rule] = {
     "task_once": rights.change_once,
     "task_fields": rights.edit,
     "backlog": rights.requeue,
+    "reopen": rights.reopen,
     "conductor": rights.conduct,
 }
 

@@ -26,7 +26,12 @@ def task_operations(
     steps: list[tuple[frozenset[str], Callable[[], Any]]] = []
     reopens = "state" in fields and task.finished and not wanted.finished
     if reopens:
-        steps.append((frozenset({"state"}), lambda: calls.reopen_task(task.id, reason="reopened in the bead file")))
+        steps.append(
+            (
+                frozenset({"state"}),
+                lambda: administration.reopen_task(calls.keys, task.id, reason="reopened in the bead file"),
+            )
+        )
     kept = fields & {*EXTRA_FIELDS, "priority", "assignee"}
     if kept and (reopens or not task.finished):
         table = _extra_table(update.bead, task, wanted, kept)

@@ -119,6 +119,7 @@ USES: dict[str, list[tuple[Make, object]]] = {
         (lambda keys: administration.hold_task(keys, "bens", reason="wait"), ...),
         (lambda keys: administration.release_task(keys, "bens"), ...),
     ],
+    "reopen_task": [(lambda keys: administration.reopen_task(keys, "over"), ...)],
     "requeue_task": [(lambda keys: administration.requeue_task(keys, "bens"), ...)],
     "current_task": [
         (lambda keys: administration.current_task(keys, "ann"), ...),
@@ -132,6 +133,7 @@ USES: dict[str, list[tuple[Make, object]]] = {
         ),
     ],
     "assign_backlog": [(lambda keys: administration.assign_backlog(keys, "ben"), ["free0", "free1", "free2"])],
+    "remove_agent": [(lambda keys: administration.remove_agent(keys, "ben", force=True), "ben")],
     "reset_round_count": [(lambda keys: administration.reset_round_count(keys, "ben", max_rounds=7), "ben")],
     "rounds": [
         (lambda keys: administration.rounds(keys, "ben"), []),
@@ -273,7 +275,7 @@ def test_a_misspelt_change_is_refused_under_the_name_of_the_function(town: BareT
 
 def test_a_dead_letter_of_a_removed_agent_is_not_redriven(town: BareTown) -> None:
     town.run(town.operations.send("ben", Query(question="?"), message_id="lost"))
-    town.run(town.operations.remove_agent("ben", force=True))
+    town.run(administration.remove_agent(town.operations.keys, "ben", force=True))
     assert town.refusal(administration.redrive(town.operations.keys, "lost")).hint == "tt dead drop lost"
 
 

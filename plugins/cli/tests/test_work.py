@@ -36,6 +36,14 @@ def test_spawn_applies_its_options(in_town: Shell) -> None:
     assert in_town("spawn", "RITA", "--json", code=4).error["code"] == "exists"
 
 
+def test_in_a_round_with_several_tasks_a_report_names_its_task(in_town: Shell) -> None:
+    in_town("spawn", "batcher")
+    inside = identity(in_town, "batcher", task_id="", task_token="7")
+    for verb, option in (("complete", "--result"), ("fail", "--reason")):
+        error = in_town("task", verb, option, "done", "--json", code=2, env=inside).error
+        assert error["message"] == "expected a task: this round has several"
+
+
 def test_spawn_prints_the_warnings_of_the_kind(in_town: Shell) -> None:
     empty = {"PATH": "/nonexistent", "IS_SANDBOX": "1"}
     result = in_town("spawn", "ada", "--cli", "claude", "--json", env=empty)

@@ -244,6 +244,20 @@ register('task_update', function(base, a)
   return task_reply(base, id)
 end)
 
+-- task_reopen: op, id, reason -> fields, id of the message
+register_once('task_reopen', function(base, a)
+  local id, now = find_task(base, a[1]), now_ms()
+  local task = read_task(base, id)
+  if not FINISHED[task.state] then
+    refuse('refused', 'task ' .. id .. ' is ' .. task.state .. '; only a finished task can be opened again',
+      'tt task show ' .. id, { task = id, state = task.state })
+  end
+  for _, need in ipairs(cjson.decode(task.needs or '[]')) do link_need(base, id, need) end
+  redis.call('HSET', task_key(base, id), 'attempts', 0, 'rejection', a[2])
+  redis.call('HDEL', task_key(base, id), 'lost')
+  return { id, route_task(base, task, a[2], now) }
+end, present_assigned)
+
 -- task_requeue: op, id, reason -> fields; takes a task from its agent and puts it onto the backlog
 register_once('task_requeue', function(base, a)
   local id, now = find_task(base, a[1]), now_ms()
@@ -252,7 +266,7 @@ register_once('task_requeue', function(base, a)
     refuse('refused', 'task ' .. id .. ' is ' .. task.state, 'tt task reopen ' .. id, { task = id, state = task.state })
   end
   if task.state == 'running' then
-    stop_round(base, task.agent_id, task.round_id, 'stop-round ' .. task.round_id)
+    stop_round_of(base, task)
     count_attempt(base, id, -1)
   end
   unassign(base, task, now)
@@ -272,7 +286,7 @@ register_once('task_hold', function(base, a)
     refuse('usage', 'expected a moment to come, got one that is over', 'leave it out to hold the task until tt task release')
   end
   if task.state == 'running' then
-    stop_round(base, task.agent_id, task.round_id, 'stop-round ' .. task.round_id)
+    stop_round_of(base, task)
     count_attempt(base, id, -1)
   end
   set_hold(base, task, a[2], a[3])
@@ -359,6 +373,47 @@ register_once('backlog_assign_all', function(base, a)
   return ids
 end)
 
+-- agent_remove: op, agent, force (1 or 0) -> name; its mail becomes dead letters and its open tasks go onto the backlog (with force)
+register_once('agent_remove', function(base, a)
+  local id, name = find_real_agent(base, a[1])
+  local agent, now, force = record(agent_key(base, id)), now_ms(), a[2] == '1'
+  if agent.host ~= '' then
+    refuse('refused', 'agent "' .. name .. '" is ' .. agent.state, 'tt kill ' .. name .. ' first', { agent = name })
+  end
+  local counts = mail_counts(base, id)
+  local open = redis.call('SMEMBERS', agent_key(base, id) .. ':open')
+  if not force and (#open > 0 or counts[1] + counts[2] + counts[3] > 0) then
+    refuse('refused', 'agent "' .. name .. '" has work: open tasks ' .. #open .. ', messages ' ..
+      counts[1] + counts[2] + counts[3], 'move them, or use force: tasks go onto the backlog, mail to the dead letters', { agent = name })
+  end
+  redis.call('ZREM', base .. ':asleep', id) -- what goes onto the backlog now is to wake others
+  pass_on_wakeup(base, id, now)
+  for _, task_id in ipairs(open) do
+    local task = read_task(base, task_id)
+    unassign(base, task, now)
+    route_task(base, task, 'agent ' .. name .. ' was removed', now)
+  end
+  local box = mailbox(base, id)
+  for _, place in ipairs(PLACES) do
+    for _, member in ipairs(redis.call('ZRANGE', box .. place[1], 0, -1)) do
+      local score, deliveries = unleased_state(base, box, member)
+      score = score or redis.call('ZSCORE', box .. ':queue', member) -- never leased: it is in the queue alone
+      -- Orders to work on a task went with the task; only free mail is kept.
+      if not order_validity(base, box, member) then
+        dead_letter(base, id, member, score, deliveries, 'agent ' .. name .. ' was removed', now)
+      end
+    end
+  end
+  redis.call('DEL', agent_key(base, id), agent_key(base, id) .. ':open', agent_key(base, id) .. ':rounds',
+    base .. ':tasks:agent:' .. id, box .. ':queue', box .. ':leases', box .. ':delayed', box .. ':bodies',
+    box .. ':state')
+  for _, index in ipairs({ ':agents', ':placement' }) do redis.call('ZREM', base .. index, id) end
+  redis.call('HDEL', base .. ':names', string.lower(name))
+  if agent.nickname and agent.nickname ~= '' then redis.call('HDEL', base .. ':nicknames', string.lower(agent.nickname)) end
+  emit(base, 'agent_removed', 'agent', name)
+  return name
+end)
+
 -- agent_reset_round_count: op, agent, how many rounds it may do ('' = as before) -> its name; its rounds count from 0 again
 register_once('agent_reset_round_count', function(base, a)
   local id, name = find_real_agent(base, a[1])
@@ -388,7 +443,8 @@ register('rounds', function(base, a)
   for i = 1, is_any and math.min(limit, #heads) or #heads do
     for _, history in ipairs(redis.call('LRANGE', heads[i][3], 0, is_any and limit - 1 or -1)) do
       -- In a text within JSON a quotation mark is escaped, so none can pass for a member.
-      if (a[2] == '' or string.find(history, '"task":"' .. a[2], 1, true))
+      local tasks = string.match(history, '"tasks":%[[^%]]*') or ''
+      if (a[2] == '' or string.find(history, '"task":"' .. a[2], 1, true) or string.find(tasks, '"' .. a[2], 8, true))
         and (a[3] == '' or string.find(history, '"round_id":"' .. a[3], 1, true)) then add(found, '', history) end
     end
   end

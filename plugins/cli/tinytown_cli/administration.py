@@ -15,7 +15,7 @@ from tinytown.model.details import TaskChanges, check_keywords
 from tinytown.model.hash_codec import pairs
 from tinytown.model.ids import new_id
 from tinytown.model.messages import Message, decode_message
-from tinytown.model.results import Inbox
+from tinytown.model.results import Assigned, Inbox
 from tinytown.model.round_records import RoundRecord
 from tinytown.model.tasks import Task, read_task
 from tinytown.model.text import check_text
@@ -36,6 +36,7 @@ ROUND_FUNCTIONS = (
         "task_release": "task_once",
         "task_update": "task_fields",
         "task_need": "task",
+        "task_reopen": "reopen",
         "task_requeue": "backlog",
         "task_current": "read",
     },
@@ -147,6 +148,16 @@ def release_task(keys: Keys, task: str) -> Operation[Task]:
     return function_call(LIBRARY, "task_release", keys.base, _task, new_id(), task)
 
 
+def reopen_task(keys: Keys, task: str, *, reason: str = "reopened") -> Operation[Assigned]:
+    """Open a finished task again: for its agent, else for the backlog; what needs it waits again."""
+
+    def decode(reply: Reply) -> Assigned:
+        return Assigned(task=_task(reply[0]), message_id=reply[1].decode() or None)
+
+    words = (task, check_text("a reason", reason, 10_000))
+    return function_call(LIBRARY, "task_reopen", keys.base, decode, new_id(), *words)
+
+
 def requeue_task(keys: Keys, task: str, *, reason: str = "requeued") -> Operation[Task]:
     """Take a task from its agent and put it onto the backlog."""
     check_text("a reason", reason, 10_000)
@@ -174,6 +185,11 @@ def current_task(keys: Keys, agent: str) -> Operation[Task | None]:
 
 
 # -- agents, their rounds and accounts, hosts
+
+
+def remove_agent(keys: Keys, agent: str, *, force: bool = False) -> Operation[str]:
+    """Remove an agent without a host; its name. With `force` its tasks go onto the backlog, its mail to the dead letters."""
+    return function_call(LIBRARY, "agent_remove", keys.base, bytes.decode, new_id(), agent, int(force))
 
 
 def reset_round_count(keys: Keys, agent: str, *, max_rounds: int | None = None) -> Operation[str]:

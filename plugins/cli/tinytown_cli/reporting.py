@@ -14,6 +14,9 @@ _GUIDE = ReportingGuide(
     reporting="""\
 - `tt task complete --result "what you did"` when the task is done, `tt task fail --reason "why"` when it cannot be done.
 """,
+    reporting_each="""\
+- `tt task complete ID --result "what you did"` when a task is done, `tt task fail ID --reason "why"` when it cannot be done.
+""",
     acting="""\
 - `tt send NAME "text"` gives another agent work, `--query` asks, `--info` informs, `--info --reply-to MESSAGE` answers.
 - `tt assign NAME "text"` and `tt backlog add "text"` create tasks, `tt task reopen ID --reason "why"` rejects finished work.

@@ -111,7 +111,7 @@ async def test_what_came_and_went_between_two_commits_leaves_no_trace_and_an_emp
         brief = await living.spawn("brief", cli="shell")
         task = await living.add_task("brief")
         await living.run(administration.delete_task(living.operations.keys, task.id))
-        await living.run(living.operations.remove_agent(brief.id, force=True))
+        await living.run(administration.remove_agent(living.operations.keys, brief.id, force=True))
 
     async with town.connect() as living:
         ledger = writer(living)
@@ -123,7 +123,7 @@ async def test_what_came_and_went_between_two_commits_leaves_no_trace_and_an_emp
         await ledger.write()
         await come_and_go(living)
         assert await ledger.write() is None
-        await living.run(living.operations.remove_agent(stays.id, force=True))
+        await living.run(administration.remove_agent(living.operations.keys, stays.id, force=True))
         assert await ledger.write() is not None
     assert [line["type"] for line in lines(project)] == ["ledger", "agent", "position", "removed", "position"]
     assert project.git("log", "-1", "--format=%s", BRANCH) == "Ledger: 1 record"

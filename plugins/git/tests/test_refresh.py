@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import trio
 from tinytown.contracts import Finished, Outcome, Report, Round
+from tinytown_cli import administration
 from tinytown_git.base import local_base
 from tinytown_git.refresh import follow_base
 from tinytown_git.worktrees import Worktree, Worktrees
@@ -119,7 +120,7 @@ async def test_a_reviewer_sees_what_was_fixed_and_a_reopened_task_begins_from_wh
             return Finished(text="done")
         seen.append(Path(round_.directory, "core").read_text())
         if seen[-1] == "first\n":
-            await living.run(living.operations.reopen_task("core", reason="fix it"))
+            await living.run(administration.reopen_task(living.operations.keys, "core", reason="fix it"))
         return Finished(text="done")
 
     scripted_backend.script = work

@@ -249,6 +249,16 @@ def test_settings_that_cannot_be_meant_are_refused(town_dir: TownDirectory, wron
         load_plugins(load_config(town_dir.root), town_dir.root)
 
 
+def test_tasks_with_worktrees_of_their_own_share_no_round(town: TownDirectory) -> None:
+    for workspace in ("worktree", "shared"):
+        town.configure(f'[batch]\nkinds = {{ scripted = 2 }}\n[plugins.git]\nworkspace = "{workspace}"')
+        if workspace == "worktree":
+            with pytest.raises(ConfigError, match="share one directory"):
+                load_plugins(load_config(town.root), town.root)
+        else:
+            load_plugins(load_config(town.root), town.root)
+
+
 @pytest.mark.parametrize("name", ["refs/tinytown/rescue/t1/20260101T000000.000000Z.lock", "objects/maintenance.lock"])
 async def test_housekeeping_removes_locks_that_a_killed_git_left(project: Project, name: str) -> None:
     lock = project.root / ".git" / name

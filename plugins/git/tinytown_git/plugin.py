@@ -8,6 +8,7 @@ from typing import Any
 
 from tinytown.config import Config
 from tinytown.contracts import Gate, Service, Workspace
+from tinytown.errors import ConfigError
 from tinytown.hookspecs import hookimpl
 from tinytown.model.agents import Agent
 from tinytown.model.events import Event
@@ -32,9 +33,15 @@ def tinytown_commands() -> Sequence[Command]:
 
 
 @hookimpl
-def tinytown_workspaces(settings: Settings, root: Path) -> list[Workspace]:
+def tinytown_workspaces(settings: Settings, config: Config, root: Path) -> list[Workspace]:
     if not _has_worktrees(settings, root):
         return []
+    if any(count > 1 for count in (*config.batch.roles.values(), *config.batch.kinds.values())):
+        raise ConfigError(
+            "the tasks of a batch share one directory, but here each task has a worktree of its own",
+            hint='set workspace = "shared" in [plugins.git], or remove [batch] from tinytown.toml',
+            key="batch",
+        )
     from tinytown_git.workspace import GitWorkspace
 
     return [GitWorkspace(settings, root)]

@@ -157,20 +157,22 @@ class RoundTown:
         self._clients.append(client)
         return client
 
-    def start_round(self, name: str, task: str) -> ToolClient:
-        """Start a task as the agent's kernel does; the server in the environment of that round."""
+    def start_round(self, name: str, *tasks: str) -> ToolClient:
+        """Start tasks as the agent's kernel does; the server in the environment of that round."""
         with self._connect() as client:
             operations, host = self._operations, new_id()
             client.run(operations.register_host(host, lease_ms=60_000, details={"name": "here", "pid": "1"}))
             placement = client.run(operations.place_agents(host, ["echo"], count=10))
             placed = {agent.name: agent for agent in placement.agents}
             agent, fence = placed[name].id, placed[name].token or ""
-            batch = client.run(operations.claim(agent, token=new_id(), fence=fence, lease_ms=60_000))
-            assert batch.deliveries
-            started = client.run(operations.start_task(agent, fence, task, "a-run"))
-            assert started.task is not None
-            assert not started.stale
-        return self.tools(name, task, started.task.token or "")
+            count = len(tasks)
+            batch = client.run(
+                operations.claim(agent, token=new_id(), fence=fence, count=count, orders=count, lease_ms=60_000)
+            )
+            assert len(batch.deliveries) == count
+            started = [client.run(operations.start_task(agent, fence, task, "a-run")).task for task in tasks]
+        (token,) = {task.token for task in started if task}
+        return self.tools(name, tasks[0] if count == 1 else "", token or "")
 
     def close(self) -> None:
         for client in self._clients:

@@ -26,6 +26,22 @@ def test_a_task_that_cannot_be_done_fails_with_its_reason(round_town: RoundTown)
     assert round_town.tt("task", "show", task, "--json").json["reason"] == "pi is transcendental"
 
 
+def test_each_of_several_tasks_is_settled_by_its_id_and_those_that_are_left_are_shown(round_town: RoundTown) -> None:
+    words = ("count the words", "count the lines")
+    first, second = (round_town.tt("assign", "ada", word, "--json").json["task_id"] for word in words)
+    other = round_town.tt("assign", "ada", "count the pages", "--json").json["task_id"]
+    tools = round_town.start_round("ada", first, second)
+    assert tools.error("task_complete", result="7")["message"] == "this round has several tasks"
+    assert tools.error("task_complete", result="7", task=other)["code"] == "stale_lease"
+    assert all(word in tools.text("my_task") for word in words)
+    assert tools.call("task_complete", result="7", task=first)["state"] == "completed"
+    mine = tools.call("my_task")
+    assert (mine["task"]["id"], mine["is_yours"]) == (second, True)
+    assert words[0] not in tools.text("my_task")
+    assert tools.call("task_fail", reason="no lines", task=second)["state"] == "failed"
+    assert tools.call("my_task") == {"task": None, "is_yours": False}
+
+
 def test_a_round_that_lost_its_task_is_refused_and_changes_nothing(round_town: RoundTown) -> None:
     task = round_town.tt("assign", "ada", "count the words", "--json").json["task_id"]
     tools = round_town.start_round("ada", task)

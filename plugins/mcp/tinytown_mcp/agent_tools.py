@@ -31,7 +31,9 @@ class NoArguments(Arguments, frozen=True):
 A = TypeVar("A", bound=Arguments)
 
 TaskWord = Annotated[str, msgspec.Meta(description="The task's id or an unambiguous prefix of it.")]
-OwnTask = Annotated[str, msgspec.Meta(description="The task's id. Default: the task of this round.")]
+OwnTask = Annotated[
+    str, msgspec.Meta(description="The task's id. Default: the task of this round, if it has only one.")
+]
 AgentWord = Annotated[str, msgspec.Meta(description="The agent's name, as listed by who_is_who.")]
 Limit = Annotated[int, msgspec.Meta(ge=1, le=200, description="Maximum number of entries.")]
 Urgent = Annotated[bool, msgspec.Meta(description="Deliver before all other mail. For what cannot wait.")]

@@ -19,6 +19,9 @@ When you stop, every process you started is ended. Nobody can answer questions i
 _REPORTING = """\
 - `task_complete` when the task is done, with what you did; `task_fail`, with the reason, when it cannot be done.
 """
+_REPORTING_EACH = """\
+- `task_complete` when a task is done, with its id and what you did; `task_fail`, with its id and why, when it cannot be done.
+"""
 _TOOL = re.compile("`([a-z_]+)`")
 
 
@@ -50,5 +53,6 @@ def tinytown_reporting_guide(town_tools: bool | str | None) -> ReportingGuide | 
         mail=named("`read_message`"),
         agents=named("`who_is_who`"),
         reporting=named(_REPORTING),
+        reporting_each=named(_REPORTING_EACH),
         acting=named(_ACTING),
     )

@@ -31,8 +31,14 @@ from tinytown_mcp.contracts import ToolResult, ToolSession
 
 @tool(NoArguments, changes=False)
 def my_task(session: ToolSession, arguments: NoArguments) -> ToolResult:
-    """Shows the task of this round in full, and whether it is still yours: it may have been reassigned."""
+    """Shows the task of this round in full, of several those that are left, and whether it is still yours: it may have been
+    reassigned."""
     caller = session.caller
+    if not caller.task_id and caller.task_token:
+        running = session.run(session.operations.tasks(state="running", agent=caller.agent, limit=100))
+        left = [task for task in reversed(running) if task.token == caller.task_token]
+        text = "\n\n".join(map(_task_text, left)) or "this round has reported all its tasks: end the round"
+        return ToolResult(text, {"task": task_shape(left[0]) if left else None, "is_yours": bool(left)})
     if not caller.task_id:
         current = session.run(administration.current_task(session.operations.keys, caller.agent))
         text = "this round has no task" + (f"; your open task is {current.id}: {current.headline}" if current else "")
@@ -88,7 +94,9 @@ class TaskRejectArguments(Arguments, frozen=True):
 def task_reject(session: ToolSession, arguments: TaskRejectArguments) -> ToolResult:
     """Rejects finished work: reopens the task for the agent that did it. Tasks that need it are blocked again, including
     yours if it does; yours comes back to you afterwards."""
-    return _task_result(session.run(session.operations.reopen_task(arguments.task, reason=arguments.reason)).task)
+    return _task_result(
+        session.run(administration.reopen_task(session.operations.keys, arguments.task, reason=arguments.reason)).task
+    )
 
 
 class TaskAssignArguments(Arguments, frozen=True):
@@ -181,6 +189,8 @@ TASK_TOOLS = (
 def _settle(session: ToolSession, verb: Literal["submit", "fail"], task_word: str, text: str) -> ToolResult:
     caller = session.caller
     task_id = task_word or caller.task_id
+    if not task_id and caller.task_token:
+        raise UsageError("this round has several tasks", hint="name the task that you report")
     if not task_id:
         raise UsageError("this round has no task to settle", hint="name a task, or just end the round")
     operation = session.operations.settle_task(verb, task_id, text=text, by=caller.agent, token=caller.task_token)

@@ -172,7 +172,7 @@ def test_a_migrated_town_works_on(town: BareTown, recorded: dict[str, Any]) -> N
             batch.deliveries,
             outcome="finished",
             mail="ack",
-            task_id="t-running",
+            task_ids=["t-running"],
             fate="complete",
             record=record,
         )

@@ -41,7 +41,7 @@ def spent(own_town: Shell) -> Shell:
                 (),
                 outcome="finished",
                 mail="ack",
-                task_id=about,
+                task_ids=[about] if about else [],
                 charge=charge,
             )
             client.run(settle)

@@ -64,7 +64,7 @@ class Books:
             batch.deliveries if batch else (),
             outcome="finished",
             mail="ack",
-            task_id=task,
+            task_ids=[task] if task else [],
             charge=charge,
         )
         for _ in range(times):
@@ -368,7 +368,7 @@ def test_old_days_go_and_the_sums_stay(books: Books) -> None:
     books.settle("bob")
     books.settle("eve")
     books.run(books.operations.deregister_host("h", reason="stopped"))
-    books.run(books.operations.remove_agent("bob", force=True))
+    books.run(administration.remove_agent(books.operations.keys, "bob", force=True))
     books.age(100)
     assert len(books.rows("day")) == 1
     assert books.run(apply_cost_retention(books.operations.keys, days=101)) == 0
@@ -393,7 +393,7 @@ def test_the_line_of_a_task_or_an_agent_that_outlives_its_days_goes_with_it(book
     for task in ("long", "short"):
         books.run(administration.delete_task(books.operations.keys, task))
     for agent in ("ann", "bob"):
-        books.run(books.operations.remove_agent(agent, force=True))
+        books.run(administration.remove_agent(books.operations.keys, agent, force=True))
     assert books.run(apply_cost_retention(books.operations.keys, days=90)) == 0
     assert set(books.rows("task")) == {"", "short"}
     assert {name: row.usd for name, row in books.rows("agent").items()} == {"": 1.0, "bob": 1.0}

@@ -58,6 +58,21 @@ CASES: Mapping[str, Mapping[str, Any]] = {
     "a-first-task": {"task": TASK, "messages": [ORDER], "colleagues": AGENTS},
     "with-the-town-tools": {"task": TASK, "messages": [ORDER], "colleagues": AGENTS, "guide": BY_TOOLS},
     "without-a-guide": {"task": TASK, "messages": [ORDER], "colleagues": AGENTS, "guide": None},
+    "several-tasks": {
+        "task": None,
+        "tasks": [
+            TASK,
+            Task(
+                id="docs",
+                description="Describe it in README.md.",
+                needs=("names",),
+                attempts=2,
+                reason="its last round ended without reporting on it",
+            ),
+        ],
+        "messages": [ORDER],
+        "colleagues": AGENTS,
+    },
     "explicit-completion": {
         "task": TASK,
         "messages": [ORDER],

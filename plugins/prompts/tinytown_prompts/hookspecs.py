@@ -13,7 +13,8 @@ class ReportingGuide:
     """How a prompt says where to read more and how to report.
 
     `task` is formatted with the task's id; `mail` and `agents` name where the rest of a long list is. `reporting` says how
-    to settle the task of the round, `acting` what else an agent can do; both are Markdown.
+    to settle the task of the round, `reporting_each` how to settle one of several, `acting` what else an agent can do; all are
+    Markdown.
     """
 
     task: str
@@ -21,6 +22,7 @@ class ReportingGuide:
     agents: str
     reporting: str
     acting: str
+    reporting_each: str = ""
 
 
 @hookspec(firstresult=True)

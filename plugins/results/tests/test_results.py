@@ -15,6 +15,7 @@ from tinytown.contracts import Finished, Gate, Verdict, WorkContext
 from tinytown.errors import UsageError
 from tinytown.model.tasks import Task
 from tinytown.town import Town
+from tinytown_cli import administration
 from tinytown_cli.new_task import read_meta
 from tinytown_results import schema_of, value_of
 from tinytown_results.gate import ResultGate
@@ -70,7 +71,7 @@ async def test_a_task_whose_results_never_fit_fails_with_the_reason(
         assert len(scripted_backend.rounds) == rounds
         with pytest.raises(LookupError):
             value_of(task)
-        await town.run(town.operations.reopen_task(task.id))
+        await town.run(administration.reopen_task(town.operations.keys, task.id))
         await town.wait_for_task(task.id)
         assert len(scripted_backend.rounds) == 2 * rounds  # it has its repair rounds again
 

@@ -36,6 +36,7 @@ class ScriptBackend(AgentBackend):
     """Agents of the kind `shell`: the text of the task is a shell script."""
 
     kind = "shell"
+    offers_town_tools = None  # nobody in it could report on one of several tasks
 
     @asynccontextmanager
     async def open(self, context: AgentContext) -> AsyncGenerator[ScriptSession]:

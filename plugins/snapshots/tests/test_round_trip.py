@@ -64,14 +64,14 @@ def test_interrupted_work_resumes_in_a_restored_town(server_client: BlockingClie
     run(
         calls.settle_round(
             ann.id, ann.token or "", "run2", batch.deliveries,
-            outcome="finished", mail="ack", task_id="now", fate="complete", text="done",
+            outcome="finished", mail="ack", task_ids=["now"], fate="complete", text="done",
         )
     )  # fmt: skip
     assert run(calls.task("next")).state == "assigned"
     bodies = [item.message.body for item in run(calls.peek("ann")).messages if item.message]
     assert TaskAssign(task_id="next") in bodies
     assert run(calls.task("hopeless")).open_needs == ("failed",)
-    run(calls.reopen_task("failed"))
+    run(administration.reopen_task(calls.keys, "failed"))
     run(calls.settle_task("complete", "failed"))
     assert run(calls.task("hopeless")).state == "pending"
     assert [item.message.id for item in run(calls.peek("supervisor")).messages if item.message] == ["and"]

@@ -44,6 +44,7 @@ AGENT_VOLATILE = frozenset(
         "token",
         "round_id",
         "current_task",
+        "round_tasks",
         "session_id",
         "last_round_id",
         "last_task_state",

@@ -15,6 +15,7 @@ from tinytown.kernel import running_kernel
 from tinytown.model.ids import new_id
 from tinytown.model.text import counted
 from tinytown.state import mark_data, open_state
+from tinytown_cli import administration
 from tinytown_cli.client import TownClient
 from tinytown_cli.command_call import forward
 from tinytown_cli.context import CliContext, pass_cli_context
@@ -282,7 +283,7 @@ def _remove_agents(town: TownClient) -> dict[str, int]:
         agents = town.run(town.operations.agents())
     dead = town.run(town.operations.status(agents=False)).dead
     for agent in agents:
-        town.run(town.operations.remove_agent(agent.id, force=True))
+        town.run(administration.remove_agent(town.operations.keys, agent.id, force=True))
     return {
         "agents": len(agents),
         "tasks": sum(agent.open_tasks for agent in agents),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -41,7 +41,7 @@ class Server(RoundAccess):
 
     @asynccontextmanager
     async def open(
-        self, town: Town, agent: Agent, task: Task | None, permissions_of: Callable[[Agent], Permissions]
+        self, town: Town, agent: Agent, tasks: Sequence[Task], permissions_of: Callable[[Agent], Permissions]
     ) -> AsyncGenerator[str]:
         address = address_of(town.root, town.config)
         yield f"unix://{address.path}?password_file={address.password_file}"

@@ -21,6 +21,7 @@ from tinytown.model.tasks import Task
 from tinytown.protocol import Operation
 from tinytown.redis import address_of, parse_url
 from tinytown.town import Town
+from tinytown_cli import administration
 from tinytown_cli.blocking_client import BlockingClient
 
 from tinytown_testing.contract_checks import CheckOptions, check_connected_promises
@@ -56,7 +57,7 @@ class RoundAccessTrial(Trial):
             await self.town.run(make.create_agent(f"{each}-{name}", cli="bench")) for each in ("ada", "bob")
         ]
         tasks = [(await self.town.run(make.add_task("do it", agent=each.name))).task for each in (agent, other)]
-        async with access.open(self.town, agent, tasks[0], lambda _: "full") as url:
+        async with access.open(self.town, agent, tasks[:1], lambda _: "full") as url:
             expect(url, str, "as the URL")
             yield OpenRound(url, agent, tasks[0], tasks[1])
 
@@ -128,7 +129,7 @@ async def _refused(trial: RoundAccessTrial) -> None:
             "freeze the town": make.freeze(reason="x"),
             "complete the task of another": make.settle_task("complete", opened.other.id, text="x"),
             "stop another agent": make.set_desired_state(opened.other.assigned_to or "", "stopped"),
-            "remove another agent": make.remove_agent(opened.other.assigned_to or "", force=True),
+            "remove another agent": administration.remove_agent(make.keys, opened.other.assigned_to or "", force=True),
             "change budgets": make.set_budgets({"town_usd": 1}),
             "send the server any command": Operation(("SET", f"{make.keys.base}:x", "x"), str),
             "configure the server": Operation(("CONFIG", "SET", "maxmemory", "0"), str),
@@ -178,7 +179,7 @@ async def _cancelled(trial: RoundAccessTrial) -> None:
     agent = await trial.town.run(trial.town.operations.create_agent(f"ada-{new_id()[:8]}", cli="bench"))
 
     async def run() -> None:
-        async with trial.make().open(trial.town, agent, None, lambda _: "full"):
+        async with trial.make().open(trial.town, agent, (), lambda _: "full"):
             await trio.sleep_forever()
 
     async with trial.expect_no_leaks("a way to the town that was cancelled"):

@@ -17,6 +17,7 @@ from tinytown.contracts import Service
 from tinytown.model.ids import new_id
 from tinytown.model.messages import Informational
 from tinytown.town import Town
+from tinytown_cli import administration
 
 from tinytown_testing.contract_checks import CheckOptions, check_connected_promises
 from tinytown_testing.promises import Broken, CheckReport, Contract
@@ -116,7 +117,7 @@ async def _goes_on(trial: ServiceTrial) -> None:
         await town.complete_task(kept.id, "done")
         await town.cancel_task(dropped.id)
         await agent.kill()
-        await town.run(town.operations.remove_agent(agent.id, force=True))
+        await town.run(administration.remove_agent(town.operations.keys, agent.id, force=True))
         await trio.sleep(_QUIET_S)
 
 

@@ -8,6 +8,7 @@ import pytest
 import trio
 from tinytown.contracts import Finished
 from tinytown.model.messages import Informational, Query
+from tinytown_cli import administration
 from tinytown_testing.scripted_backend import ScriptedBackend
 from tinytown_testing.towns import TownDirectory
 from tinytown_townhall import event_stream, live
@@ -71,7 +72,7 @@ async def test_a_page_gets_the_town_and_then_what_changes(client: Client) -> Non
         await client.town.spawn("bob", cli="scripted")
         seen = await _until(pictures, lambda change: change.get("agents"))
         assert [row["name"] for row in seen["agents"]] == ["bob"]
-        await client.town.run(client.town.operations.remove_agent("bob", force=True))
+        await client.town.run(administration.remove_agent(client.town.operations.keys, "bob", force=True))
         assert await _until(pictures, lambda change: change.get("gone_agents"))
 
 

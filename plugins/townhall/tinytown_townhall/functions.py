@@ -44,21 +44,21 @@ _MORE = object()
 Words = list[bytes]
 
 _TABLE: tuple[tuple[FunctionLibrary, Scope, str], ...] = (
-    (TOWN_LIBRARY, "town.read", "status hosts agent_get agent_list task_get task_list dead_list peek"),
+    (TOWN_LIBRARY, "town.read", "status hosts agent_get agent_list task_get task_list peek"),
     (
         TOWN_LIBRARY,
         "town.write",
-        "send task_add task_settle task_assign task_hold task_release task_reopen backlog_claim town_freeze town_thaw "
-        "plugin_set",
+        "send task_add task_settle task_assign backlog_claim town_freeze town_thaw plugin_set",
     ),
-    (TOWN_LIBRARY, "agent.manage", "agent_create agent_set_desired_state agent_remove"),
-    (administration.LIBRARY, "town.read", "trace rounds task_current mailbox_message"),
+    (TOWN_LIBRARY, "agent.manage", "agent_create agent_set_desired_state"),
+    (administration.LIBRARY, "town.read", "dead_list trace rounds task_current mailbox_message"),
     (
         administration.LIBRARY,
         "town.write",
-        "redrive drop remove task_update task_need task_requeue task_delete backlog_assign_all",
+        "redrive drop remove task_update task_need task_requeue task_reopen task_hold task_release task_delete "
+        "backlog_assign_all",
     ),
-    (administration.LIBRARY, "agent.manage", "agent_reset_round_count account_unpark"),
+    (administration.LIBRARY, "agent.manage", "agent_remove agent_reset_round_count account_unpark"),
     (ledger.LIBRARY, "town.read", "costs titles accounts"),
 )
 #: Name on the server -> its short name, its library, and the scope that it takes.

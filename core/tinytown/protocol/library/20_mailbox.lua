@@ -244,15 +244,15 @@ local function take_up(box, delayed)
   end
 end
 
--- claim: agent_id, fence, claim_token, count (below 0: urgent mail, in a round), lease_ms, member and token of each to ack first
+-- claim: agent_id, fence, claim_token, count (below 0: urgent mail, in a round), most orders, lease_ms, member and token of acks
 -- -> now, next moment at which something falls due (-1 = none), why nothing may be begun now ('' = it may), then member,
 -- deliveries, body for each message, or, when nothing may be begun, 1 when there is something that could be, else 0
 register('claim', function(base, a)
-  local agent_id, fence, token, count, lease_ms = a[1], a[2], a[3], math.min(math.abs(a[4]), MAX_PER_CALL), tonumber(a[5])
+  local agent_id, fence, token, count, lease_ms = a[1], a[2], a[3], math.min(math.abs(a[4]), MAX_PER_CALL), tonumber(a[6])
   local in_round = tonumber(a[4]) < 0
   check_fence(base, agent_id, fence, true)
   local box, now = mailbox(base, agent_id), now_ms()
-  settle_mail(base, agent_id, a, 6, now)
+  settle_mail(base, agent_id, a, 7, now)
   local reply = { now, -1, '' }
   -- Where the owner keeps up and nothing binds the town there is a queue and nothing else to be looked at.
   local plain = redis.call('EXISTS', box .. ':leases', box .. ':delayed', box .. ':state', base .. ':parked', base .. ':budgets',
@@ -283,9 +283,9 @@ register('claim', function(base, a)
   local ids, taken, leases, lines, rest, orders = {}, {}, {}, {}, {}, 0
   for i = 1, #front, 2 do
     local member, n = front[i], #taken + 1
-    -- One order a round; what stands behind the second order waits with it, so that nothing is overtaken.
+    -- What stands behind an order that is too many waits with it, so that nothing is overtaken.
     if string.sub(member, 1, 1) == 't' then orders = orders + 1 end
-    if orders > 1 or in_round and tonumber(front[i + 1]) >= SCORE_STEP then
+    if orders > tonumber(a[5]) or in_round and tonumber(front[i + 1]) >= SCORE_STEP then
       rest[#rest + 1], rest[#rest + 2] = front[i + 1], member
     else
       taken[n], ids[n], leases[2 * n - 1], leases[2 * n] = member, string.sub(member, 2), now + lease_ms, member

@@ -144,7 +144,8 @@ local function report_spent(base, scope, unit, name, spent, limit, now)
 end
 
 -- Enters what a round has cost, once: "<input> <output> <cached> <money>" (money -1: not known), or "-" when nothing was reported.
-charge = function(base, agent_id, round_id, task_id, usage, now)
+-- Several tasks share it.
+charge = function(base, agent_id, round_id, task_ids, usage, now)
   if usage == '' or redis.call('EXISTS', base .. ':agent:' .. agent_id) == 0 then return end
   if not redis.call('SET', base .. ':op:paid.' .. round_id, '[1]', 'NX', 'EX', OP_TTL_S) then return end
   local input, output, cached, money = string.match(usage, '^(%d+) (%d+) (%d+) (%-?%d+)$')
@@ -152,32 +153,35 @@ charge = function(base, agent_id, round_id, task_id, usage, now)
   local round = { 1, tonumber(input or 0), tonumber(output or 0), tonumber(cached or 0), math.max(0, tonumber(money or 0)),
     money == '-1' and 1 or 0, input and 0 or 1, day_number }
   local name, kind = unpack(redis.call('HMGET', base .. ':agent:' .. agent_id, 'name', 'cli'))
-  local day, fields = day_of(now), { 'town', 'agent ' .. name, 'task ' .. task_id, 'kind ' .. kind,
-    'account ' .. account_name(base, agent_id) }
-  local before = { town = spent_line(base, 'town', '', now), day = spent_line(base, 'day', '', now),
-    agent = spent_line(base, 'agent', name, now), task = spent_line(base, 'task', task_id, now) }
-  for _, key in ipairs({ base .. ':costs', base .. ':costs:day:' .. day }) do
-    for _, field in ipairs(fields) do
-      redis.call('HSET', key, field, costs_line(join_costs(read_costs(redis.call('HGET', key, field)), round)))
-    end
+  local day, lines = day_of(now), { { 'day', '', round }, { 'town', '', round }, { 'agent', name, round }, { 'kind', kind, round },
+    { 'account', account_name(base, agent_id), round } }
+  local sharers = #task_ids > 0 and task_ids or { '' }
+  for i, task_id in ipairs(sharers) do
+    local share = { unpack(round) }
+    for n = 2, 5 do share[n] = math.floor(round[n] / #sharers) + (i <= round[n] % #sharers and 1 or 0) end
+    lines[#lines + 1] = { 'task', task_id, share }
   end
   redis.call('ZADD', base .. ':costs:days', day_number, day)
   local budgets = record(base .. ':budgets')
-  for scope, row in pairs(before) do
+  for _, line in ipairs(lines) do
+    local scope, subject, row = unpack(line)
+    local before, field = spent_line(base, scope, subject, now), scope == 'town' and scope or scope .. ' ' .. subject
+    for _, key in ipairs(scope ~= 'day' and { base .. ':costs', base .. ':costs:day:' .. day } or {}) do
+      redis.call('HSET', key, field, costs_line(join_costs(read_costs(redis.call('HGET', key, field)), row)))
+    end
     for _, unit in ipairs(UNITS) do
-      local subject = scope == 'agent' and name or scope == 'task' and task_id or ''
-      local limit, spent = limit_of(budgets, scope, unit, subject), in_unit(row, unit)
-      if limit and spent < limit and spent + in_unit(round, unit) >= limit and (scope ~= 'task' or task_id ~= '') then
-        report_spent(base, scope, unit, subject, spent + in_unit(round, unit), limit, now)
+      local limit, spent = limit_of(budgets, scope, unit, subject), in_unit(before, unit)
+      if limit and spent < limit and spent + in_unit(row, unit) >= limit and field ~= 'task ' then
+        report_spent(base, scope, unit, subject, spent + in_unit(row, unit), limit, now)
       end
     end
   end
 end
 
--- round_charge: agent_id, round_id, task id ('' = none), what it has cost -> 1. For a round that was paid for, but whose outcome
+-- round_charge: agent_id, round_id, what it has cost, ids of its tasks -> 1. For a round that was paid for, but whose outcome
 -- came too late to count: another host has the agent now. What `round_settle` has entered is not entered again.
 register('round_charge', function(base, a)
-  charge(base, a[1], a[2], a[3], a[4], now_ms())
+  charge(base, a[1], a[2], { unpack(a, 4) }, a[3], now_ms())
   return 1
 end)
 

@@ -236,10 +236,27 @@ local function check_move(task, to)
   end
 end
 
+-- Another task that the round of this one still has, or nil.
+local function other_in_round(base, task)
+  for id in string.gmatch(redis.call('HGET', base .. ':agent:' .. task.agent_id, 'round_tasks') or '', '%S+') do
+    local state, round_id = unpack(redis.call('HMGET', task_key(base, id), 'state', 'round_id'))
+    if id ~= task.id and state == 'running' and round_id == task.round_id then return id end
+  end
+end
+
 -- Its agent works on it no more.
 local function clear_current_task(base, task)
   local key = base .. ':agent:' .. task.agent_id
-  if redis.call('HGET', key, 'current_task') == task.id then redis.call('HSET', key, 'current_task', '') end
+  if redis.call('HGET', key, 'current_task') == task.id then
+    redis.call('HSET', key, 'current_task', other_in_round(base, task) or '')
+  end
+end
+
+-- Ends the round that has a task, unless it has others, too.
+local function stop_round_of(base, task)
+  if task.agent_id ~= '' and not other_in_round(base, task) then
+    stop_round(base, task.agent_id, task.round_id, 'stop-round ' .. task.round_id)
+  end
 end
 
 local function move(base, task, to, reason, now)

@@ -94,7 +94,7 @@ local function exhausted_lineage(base, id)
 end
 
 -- task_start: agent_id, fence, id, round_id -> 'started' and the fields; 'stale' and the fields when there is nothing to do;
--- 'held' and the fields when its budget is spent, which then is its reason
+-- 'held' and the fields when its budget is spent, which then is its reason. All tasks of a round have one token.
 register('task_start', function(base, a)
   local agent_id, fence, id, round_id = a[1], a[2], a[3], a[4]
   check_fence(base, agent_id, fence)
@@ -119,15 +119,18 @@ register('task_start', function(base, a)
     notify_supervisor(base, 'news', 'task ' .. id .. ' (' .. headline(task) .. ') failed: ' .. spent, now)
     return { 'stale', task_reply(base, id) }
   end
-  redis.call('HSET', task_key(base, id), 'round_id', round_id, 'token', redis.call('INCR', base .. ':tokens'),
+  local agent = base .. ':agent:' .. agent_id
+  local begun = redis.call('HGET', agent, 'round_tasks') or ''
+  if not starts_with(begun, round_id .. ' ') then begun = round_id .. ' ' .. redis.call('INCR', base .. ':tokens') end
+  redis.call('HSET', task_key(base, id), 'round_id', round_id, 'token', string.match(begun, '^%S+ (%S+)'),
     'started_at', integer_text(now))
   -- Begun before, without a round that began: nobody heard of it, and tried nothing.
-  if task.state ~= 'running' or redis.call('HGET', base .. ':agent:' .. agent_id, 'round_id') == task.round_id then
+  if task.state ~= 'running' or redis.call('HGET', agent, 'round_id') == task.round_id then
     count_attempt(base, id, 1)
   end
   -- Why the task is here (rejected, cut off, freed) is what its agent has to know now.
   move(base, task, 'running', task.reason, now)
-  redis.call('HSET', base .. ':agent:' .. agent_id, 'current_task', id)
+  redis.call('HSET', agent, 'round_tasks', begun .. ' ' .. id, 'current_task', string.match(begun .. ' ' .. id, '^%S+ %S+ (%S+)'))
   return { 'started', task_reply(base, id) }
 end)
 
@@ -145,23 +148,29 @@ local function check_holder(task, verb, by, token)
   end
 end
 
-local function count_completion(base, task)
-  if redis.call('ZSCORE', base .. ':agents', task.agent_id) then
+local TERMINAL_OF = { complete = 'completed', fail = 'failed', cancel = 'cancelled' }
+
+-- What becomes of a task by a verb. `submit` is what its agent calls done: with gates it is verified first.
+local function state_after(base, verb)
+  if verb == 'submit' and setting(base, 'gates', 0) > 0 then return 'verifying' end
+  return TERMINAL_OF[verb] or 'completed'
+end
+
+-- Ends the work on a task, with a `result`, unless it has that, and, if it is not done, the reason.
+local function conclude(base, task, to, result, reason, now)
+  move(base, task, to, (to == 'failed' or to == 'cancelled') and reason or '', now)
+  if result and to ~= 'cancelled' then redis.call('HSET', task_key(base, task.id), 'result', result) end
+  if to == 'completed' and redis.call('ZSCORE', base .. ':agents', task.agent_id) then
     redis.call('HINCRBY', base .. ':agent:' .. task.agent_id, 'tasks_completed', 1)
   end
 end
 
-local TERMINAL_OF = { complete = 'completed', fail = 'failed', cancel = 'cancelled' }
-
 -- task_settle: op, complete | submit | fail | cancel, id, agent_id of the caller ('' = a person), token, text -> fields.
--- `submit` reports it as done; with gates the task is verified first, without them it is completed at once.
 register_once('task_settle', function(base, a)
   local verb, by, token, text = a[1], a[3], a[4], a[5]
   local id = find_task(base, a[2])
-  local task, now = read_task(base, id), now_ms()
+  local task, now, to = read_task(base, id), now_ms(), state_after(base, verb)
   check_holder(task, verb, by, token)
-  local gated = verb == 'submit' and tonumber(redis.call('HGET', base .. ':meta', 'gates') or 0) > 0
-  local to = gated and 'verifying' or TERMINAL_OF[verb] or 'completed'
   -- A repetition by the same holder changes nothing.
   if by ~= '' and task.state == to then return id end
   if to ~= 'cancelled' and to ~= 'failed' and by ~= '' and redis.call('SCARD', task_key(base, id) .. ':needs') > 0 then
@@ -173,30 +182,10 @@ register_once('task_settle', function(base, a)
       { task = id, state = task.state })
   end
   local was = task.state
-  local reason = (to == 'completed' or to == 'verifying') and '' or text
-  check_move(task, to)
-  if to == 'completed' or to == 'verifying' or to == 'failed' then redis.call('HSET', task_key(base, id), 'result', text) end
-  move(base, task, to, reason, now)
-  if to == 'completed' then count_completion(base, task) end
-  if by == '' and (was == 'running' or was == 'verifying') and task.agent_id ~= '' then
-    stop_round(base, task.agent_id, task.round_id, 'stop-round ' .. task.round_id)
-  end
+  conclude(base, task, to, text, text, now)
+  if by == '' and (was == 'running' or was == 'verifying') then stop_round_of(base, task) end
   return id
 end, task_reply)
-
--- task_reopen: op, id, reason -> fields, id of the message
-register_once('task_reopen', function(base, a)
-  local id, now = find_task(base, a[1]), now_ms()
-  local task = read_task(base, id)
-  if not FINISHED[task.state] then
-    refuse('refused', 'task ' .. id .. ' is ' .. task.state .. '; only a finished task can be opened again',
-      'tt task show ' .. id, { task = id, state = task.state })
-  end
-  for _, need in ipairs(cjson.decode(task.needs or '[]')) do link_need(base, id, need) end
-  redis.call('HSET', task_key(base, id), 'attempts', 0, 'rejection', a[2])
-  redis.call('HDEL', task_key(base, id), 'lost')
-  return { id, route_task(base, task, a[2], now) }
-end, present_assigned)
 
 local function release_hold(base, id, reason, now)
   local task = read_task(base, id)

@@ -159,47 +159,6 @@ register('agent_set_desired_state', function(base, a)
   return agent_reply(base, id)
 end)
 
--- agent_remove: op, agent, force (1 or 0) -> name; its mail becomes dead letters and its open tasks go onto the backlog (with force)
-register_once('agent_remove', function(base, a)
-  local id, name = find_real_agent(base, a[1])
-  local agent, now, force = record(agent_key(base, id)), now_ms(), a[2] == '1'
-  if agent.host ~= '' then
-    refuse('refused', 'agent "' .. name .. '" is ' .. agent.state, 'tt kill ' .. name .. ' first', { agent = name })
-  end
-  local counts = mail_counts(base, id)
-  local open = redis.call('SMEMBERS', agent_key(base, id) .. ':open')
-  if not force and (#open > 0 or counts[1] + counts[2] + counts[3] > 0) then
-    refuse('refused', 'agent "' .. name .. '" has work: open tasks ' .. #open .. ', messages ' ..
-      counts[1] + counts[2] + counts[3], 'move them, or use force: tasks go onto the backlog, mail to the dead letters', { agent = name })
-  end
-  redis.call('ZREM', base .. ':asleep', id) -- what goes onto the backlog now is to wake others
-  pass_on_wakeup(base, id, now)
-  for _, task_id in ipairs(open) do
-    local task = read_task(base, task_id)
-    unassign(base, task, now)
-    route_task(base, task, 'agent ' .. name .. ' was removed', now)
-  end
-  local box = mailbox(base, id)
-  for _, place in ipairs(PLACES) do
-    for _, member in ipairs(redis.call('ZRANGE', box .. place[1], 0, -1)) do
-      local score, deliveries = unleased_state(base, box, member)
-      score = score or redis.call('ZSCORE', box .. ':queue', member) -- never leased: it is in the queue alone
-      -- Orders to work on a task went with the task; only free mail is kept.
-      if not order_validity(base, box, member) then
-        dead_letter(base, id, member, score, deliveries, 'agent ' .. name .. ' was removed', now)
-      end
-    end
-  end
-  redis.call('DEL', agent_key(base, id), agent_key(base, id) .. ':open', agent_key(base, id) .. ':rounds',
-    base .. ':tasks:agent:' .. id, box .. ':queue', box .. ':leases', box .. ':delayed', box .. ':bodies',
-    box .. ':state')
-  for _, index in ipairs({ ':agents', ':placement' }) do redis.call('ZREM', base .. index, id) end
-  redis.call('HDEL', base .. ':names', string.lower(name))
-  if agent.nickname and agent.nickname ~= '' then redis.call('HDEL', base .. ':nicknames', string.lower(agent.nickname)) end
-  emit(base, 'agent_removed', 'agent', name)
-  return name
-end)
-
 -- agent_place: op, host, how many at most, then each backend it has and the account that uses -> in how many ms another may be
 -- taken or a hold is over (-1 = nothing is known to come), then the agents that are now this host's
 register_once('agent_place', function(base, a)
@@ -305,7 +264,7 @@ register_once('agent_release', function(base, a)
   return tonumber(redis.call('HGET', agent_key(base, id), 'failures') or 0)
 end)
 
--- round_start: agent_id, fence, round_id, task id ('' = none) -> desired_state state
+-- round_start: agent_id, fence, round_id, id of the first task ('' = none) -> desired_state state
 register('round_start', function(base, a)
   check_fence(base, a[1], a[2])
   check_state_move(base, a[1], 'working')
@@ -318,40 +277,41 @@ register('round_start', function(base, a)
   return redis.call('HGET', key, 'desired_state')
 end)
 
--- round_settle: agent_id, fence, round_id, settlement (JSON), record (JSON), then member and token of each message -> state of the
--- task ('' = none), desired state. The settlement has, by name:
+-- round_settle: agent_id, fence, round_id, settlement (JSON), record (JSON), then member and token of each message -> states of the
+-- tasks with blanks between them, desired state. The settlement has, by name:
 --   outcome, reason, text, duration_ms, session_id
 --   mail           ack, nack or return; delay_ms: for how long what goes back is delayed
---   task_id        '' = none, and its fate: complete, fail or again; gated: false if no gate judges it
+--   task_ids       what the round had begun, and the fate of those that it has not settled: complete, fail or again; gated: false if no
+--                  gate judges its only task
 --   throttled_ms   only when the account was throttled: how long the vendor named, -1 = it did not; jitter: 0 to 1
 --   charge         what it has cost, see `charge`
 -- One step: the outcome is stored and the mail goes, or nothing happens. What becomes of the mail is said for all of it; but an
--- order goes when its task is settled and stays while it is not.
+-- order goes when its task is settled and stays while it is not. A round that has settled some of its tasks and ended well costs
+-- the others no attempt.
 register('round_settle', function(base, a)
   local id, fence, round_id, settlement, history = a[1], a[2], a[3], cjson.decode(a[4]), a[5]
   local outcome, mail, reason, text = settlement.outcome, settlement.mail, settlement.reason, settlement.text
-  local task_id, fate = settlement.task_id, settlement.fate
+  local task_ids, fate, tasks, states, free = settlement.task_ids, settlement.fate, {}, {}, settlement.mail == 'return'
   local key, now = agent_key(base, id), now_ms()
-  local name, desired_state, last, last_state = unpack(redis.call('HMGET', key, 'name', 'desired_state', 'last_round_id', 'last_task_state'))
-  if last == round_id then return { last_state, desired_state } end
+  local name, desired_state, last, last_states = unpack(redis.call('HMGET', key, 'name', 'desired_state', 'last_round_id', 'last_task_state'))
+  if last == round_id then return { last_states, desired_state } end
   check_fence(base, id, fence)
-  if task_id ~= '' and redis.call('EXISTS', task_key(base, task_id)) == 1 then
+  for _, task_id in ipairs(task_ids) do
     local task = read_task(base, task_id)
-    if task.round_id ~= round_id or FINISHED[task.state] or task.state == 'verifying' then
-      -- Never begun, taken away meanwhile, or settled by the agent itself: nothing to say about the task.
-    elseif redis.call('SCARD', task_key(base, task_id) .. ':needs') > 0 then
-      move(base, task, 'blocked', needs_reason(base, task_id), now)
-    elseif fate == 'complete' then
-      local gated = settlement.gated ~= false and tonumber(redis.call('HGET', base .. ':meta', 'gates') or 0) > 0
-      redis.call('HSET', task_key(base, task_id), 'result', text)
-      move(base, task, gated and 'verifying' or 'completed', '', now)
-      if not gated then count_completion(base, task) end
-    elseif fate == 'fail' then
-      redis.call('HSET', task_key(base, task_id), 'result', text)
-      move(base, task, 'failed', reason, now)
+    local settled = FINISHED[task.state] or task.state == 'verifying'
+    -- Of one that was never begun, or taken away meanwhile, there is nothing to say.
+    if task.round_id == round_id and not settled then tasks[#tasks + 1] = task end
+    free = free or mail == 'ack' and task.round_id == round_id and settled
+  end
+  for _, task in ipairs(tasks) do
+    if redis.call('SCARD', task_key(base, task.id) .. ':needs') > 0 then
+      move(base, task, 'blocked', needs_reason(base, task.id), now)
+    elseif fate ~= 'again' then
+      local verb = fate == 'complete' and settlement.gated ~= false and 'submit' or fate
+      conclude(base, task, state_after(base, verb), text, reason, now)
     else
-      if mail == 'return' then count_attempt(base, task_id, -1) end
-      move(base, task, 'assigned', reason, now)
+      if free then count_attempt(base, task.id, -1) end
+      move(base, task, 'assigned', reason ~= '' and reason or 'its last round ended without reporting on it', now)
     end
   end
   local box = mailbox(base, id)
@@ -363,16 +323,16 @@ register('round_settle', function(base, a)
       return_mail(base, id, a[i], now, { counts = mail == 'nack', reason = reason ~= '' and reason or outcome, delay_ms = settlement.delay_ms })
     end
   end
-  local task_state = ''
-  if task_id ~= '' and redis.call('EXISTS', task_key(base, task_id)) == 1 then
+  for i, task_id in ipairs(task_ids) do
     local task = read_task(base, task_id)
     if task.agent_id == id then ensure_order(base, task, now) end
     redis.call('HDEL', task_key(base, task_id), 'lost')
-    task_state = task.state
+    states[i] = task.state or 'gone'
   end
-  redis.call('HSET', key, 'round_id', '', 'last_round_id', round_id, 'last_task_state', task_state)
+  last_states = table.concat(states, ' ')
+  redis.call('HSET', key, 'round_id', '', 'last_round_id', round_id, 'last_task_state', last_states)
   unreserve(base, id)
-  charge(base, id, round_id, task_id, settlement.charge, now)
+  charge(base, id, round_id, task_ids, settlement.charge, now)
   if settlement.throttled_ms then park(base, id, now, settlement.throttled_ms, settlement.jitter, reason) end
   if outcome == 'finished' then
     unthrottle(base, id)
@@ -382,9 +342,9 @@ register('round_settle', function(base, a)
   if settlement.session_id ~= '' then redis.call('HSET', key, 'session_id', settlement.session_id) end
   redis.call('LPUSH', key .. ':rounds', history)
   redis.call('LTRIM', key .. ':rounds', 0, math.max(setting(base, 'rounds_kept', 50), 1) - 1)
-  emit(base, 'round_ended', 'agent', name, 'round_id', round_id, 'outcome', outcome, 'task', task_id, 'reason', reason,
+  emit(base, 'round_ended', 'agent', name, 'round_id', round_id, 'outcome', outcome, 'task', task_ids[1] or '', 'reason', reason,
     'duration_ms', settlement.duration_ms)
-  return { task_state, desired_state }
+  return { last_states, desired_state }
 end)
 
 -- task_verdict: op, task, round_id that has submitted it ('' = whichever), what becomes of it (complete | fail | again), evidence
@@ -396,8 +356,7 @@ register_once('task_verdict', function(base, a)
   if a[3] == 'fail' then
     move(base, task, 'failed', a[4], now)
   elseif a[3] == 'complete' and redis.call('SCARD', task_key(base, task_id) .. ':needs') == 0 then
-    move(base, task, 'completed', '', now)
-    count_completion(base, task)
+    conclude(base, task, 'completed', nil, '', now)
   else
     redis.call('HSET', task_key(base, task_id), 'rejection', a[4])
     route_task(base, task, a[4], now)

@@ -13,6 +13,7 @@ from tinytown.model.events import OtherEvent
 from tinytown.town import Town
 from tinytown_beads.groups.record import PLUGIN, Group, as_value, field_of, groups_in
 from tinytown_beads.groups.service import GroupReconciler
+from tinytown_cli import administration
 from tinytown_cli.administration import apply_retention
 from tinytown_testing import Sandbox, check_service
 
@@ -87,7 +88,7 @@ async def test_a_member_that_is_opened_again_opens_the_group_and_completion_is_t
         nursery.start_soon(GroupReconciler().run, town)
         await town.complete_task(task.id)
         await until(town, "g", notified=1)
-        await town.run(town.operations.reopen_task(task.id))
+        await town.run(administration.reopen_task(town.operations.keys, task.id))
         await until(town, "g", state="open")
         await town.complete_task(task.id)
         await until(town, "g", state="completed", notified=2)

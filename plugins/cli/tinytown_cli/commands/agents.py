@@ -153,7 +153,9 @@ def restart(context: CliContext, agents: tuple[str, ...], rounds: int | None, no
 @pass_cli_context
 def remove(context: CliContext, agents: tuple[str, ...], force: bool) -> None:
     """Remove stopped agents from the town permanently."""
+    from tinytown_cli import administration  # late: quick commands do without
+
     with context.open_town() as town:
         ids = dict.fromkeys(agent.id for agent in town.run_all([town.operations.agent(name) for name in agents]))
-        names = [town.run(town.operations.remove_agent(id_, force=force)) for id_ in ids]
+        names = [town.run(administration.remove_agent(town.operations.keys, id_, force=force)) for id_ in ids]
     context.emit({"removed": names}, [f"removed {name}" for name in names])

@@ -122,6 +122,8 @@ def _settle(
 
 def _current_task(town: TownClient) -> str:
     if not town.caller.task_id:
+        if town.caller.task_token:
+            raise UsageError("expected a task: this round has several", hint="name one of them by its ID")
         raise UsageError("expected a task: only a round has a current task", hint="tt task list")
     return town.caller.task_id
 
@@ -177,8 +179,10 @@ def cancel(context: CliContext, task_word: str | None, reason: str) -> None:
 @pass_cli_context
 def reopen(context: CliContext, task_word: str, reason: str) -> None:
     """Reopen a finished task, for its agent or the backlog; tasks that need it are blocked again."""
+    from tinytown_cli import administration  # late: most commands of the group do without
+
     with context.open_town() as town:
-        opened = town.run(town.operations.reopen_task(task_word, reason=read_text(reason)))
+        opened = town.run(administration.reopen_task(town.operations.keys, task_word, reason=read_text(reason)))
     _print_task(context, opened.task)
 
 

@@ -81,7 +81,7 @@ def _move_task(out: Output, board: Board, id_: str, task: Task, status: str) -> 
             claim_issue(out, board, id_)
     elif status == "open":
         if task.finished:
-            town.run(town.operations.reopen_task(task.id, reason="reopened"))
+            town.run(administration.reopen_task(town.operations.keys, task.id, reason="reopened"))
         elif task.held:
             town.run(administration.release_task(town.operations.keys, task.id))
         elif task.assigned_to:
@@ -194,7 +194,7 @@ def reopen(out: Output, words: tuple[str, ...], reason: str) -> None:
             if id_ in board.wisps:
                 move_to_status(out, board, id_, "open")
             else:
-                town.run(town.operations.reopen_task(board.task_of(id_).id, reason=reason))
+                town.run(administration.reopen_task(town.operations.keys, board.task_of(id_).id, reason=reason))
         board.load()
         out.answer([board.shape(id_) for id_ in ids], [f"Reopened {id_}" for id_ in ids])
 

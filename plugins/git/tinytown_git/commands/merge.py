@@ -8,6 +8,7 @@ from typing import Any
 import click
 import msgspec
 from tinytown.errors import NotFound, Refused
+from tinytown_cli import administration
 from tinytown_cli.public import TASK, CliContext, TownClient, TownGroup, pass_cli_context, read_text, table
 
 from tinytown_git.commands.place import in_units
@@ -95,7 +96,9 @@ def retry(context: CliContext, task_word: str) -> None:
             raise Refused(f"task {work.task} was not refused: it is {work.stage}", hint="tt merge list")
         task = town.run(town.operations.task(work.task))
         if task.finished:
-            town.run(town.operations.reopen_task(work.task, reason=work.reason or "merge it again"))
+            town.run(
+                administration.reopen_task(town.operations.keys, work.task, reason=work.reason or "merge it again")
+            )
     context.emit(work_shape(work), f"task {work.task[:_SHORT]} is with {work.agent} again")
 
 

@@ -251,7 +251,7 @@ def prune(
             for event in chosen:
                 if mail_to:
                     town.run(reclaim_from(town.operations.keys, event.id, mail_to=mail_to))
-                town.run(town.operations.remove_agent(event.id, force=True))
+                town.run(administration.remove_agent(town.operations.keys, event.id, force=True))
     going = list(zip(chosen, held, strict=True))
     rows = [
         {"agent": each.name, "state": each.state, "tasks": what.tasks, "messages": what.messages}

@@ -114,7 +114,7 @@ def _remove(town: TownClient, agent: Agent, task: Task | None) -> None:
         _await(
             town, town.operations.agent(agent.id), lambda agent: agent.state == "stopped" and not agent.host, _GONE_S
         )
-        town.run(town.operations.remove_agent(agent.id, force=True))
+        town.run(administration.remove_agent(town.operations.keys, agent.id, force=True))
         if task is not None:
             town.run(administration.delete_task(town.operations.keys, task.id))
     log = log_path(town.root, agent.name)

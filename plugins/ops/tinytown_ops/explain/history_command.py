@@ -161,7 +161,7 @@ def history_table(records: Sequence[RoundRecord]) -> list[str]:
             clock(record.ended_at or record.began_at),
             record.agent,
             ids[record.round_id],
-            brief_id(record.task or ""),
+            brief_id(record.task or "") + (f" +{len(record.tasks) - 1}" if len(record.tasks) > 1 else ""),
             record.outcome,
             duration(record.duration_s) if record.ended_at else "",
             tokens(record),
@@ -178,7 +178,7 @@ def _in_full(record: RoundRecord, transcript: Transcript | None) -> list[str]:
     lines = [
         f"round    {record.round_id}: {record.outcome}" + (f" ({shown(record.reason, 500)})" if record.reason else ""),
         f"agent    {record.agent}, kind {record.cli}" + (f", on {record.host}" if record.host else ""),
-        f"task     {record.task or 'none'}",
+        f"task     {', '.join(record.tasks) or record.task or 'none'}",
         f"mail     {', '.join(record.messages) or 'none'}",
         f"time     {record.began_at} to {record.ended_at or 'now'}, {duration(record.duration_s)}",
         f"used     {', '.join(f'{name} {value}' for name, value in used.items() if value) or 'not reported'}",

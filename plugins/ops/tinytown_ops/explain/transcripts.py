@@ -41,7 +41,7 @@ class RoundFiles(RoundObserver):
         with suppress(OSError):
             if work.log_path.stat().st_size > self._limits.log_bytes:
                 work.log_path.replace(older_log(work.log_path))
-        subject = f"task {work.task.id}" if work.task else "mail"
+        subject = f"task {', '.join(task.id for task in work.tasks)}" if work.tasks else "mail"
         began_at = rfc3339(int(time.time() * 1000))
         with suppress(OSError):
             self._began_at_byte[work.round_id] = _mark(work, f"begins {began_at}, {subject}")
@@ -56,7 +56,7 @@ class RoundFiles(RoundObserver):
             directory = transcripts_directory(self._root, agent.name)
             for path in (directory.parent.parent, directory.parent, directory):
                 path.mkdir(mode=0o700, exist_ok=True)
-            about = {"cli": agent.cli, "task": work.task.id if work.task else None, "began_at": began_at}
+            about = {"cli": agent.cli, "task": work.tasks[0].id if work.tasks else None, "began_at": began_at}
             _write(directory, transcript, "run", "prompt", "prompt_bytes", "directory", **about)
             _keep_newest(directory, self._limits.rounds_kept)
 

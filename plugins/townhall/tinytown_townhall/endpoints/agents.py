@@ -105,7 +105,7 @@ async def prune_agents(call: Call, body: Prune) -> Names:
     removed: list[str] = []
     for agent in await call.town.agents():
         if agent.host is None and (body.all or agent.state in _PRUNED):
-            removed.append(await call.run(call.town.operations.remove_agent(agent.id, force=True)))
+            removed.append(await call.run(administration.remove_agent(call.town.operations.keys, agent.id, force=True)))
     return Names(agents=removed)
 
 
@@ -118,7 +118,9 @@ async def show_agent(call: Call, agent: str) -> AgentView:
 @AGENTS.delete("/v1/agents/{agent}", "agent.manage")
 async def remove_agent(call: Call, agent: str, query: Removal) -> Names:
     """Remove a stopped agent from the town permanently."""
-    return Names(agents=[await call.run(call.town.operations.remove_agent(agent, force=query.force))])
+    return Names(
+        agents=[await call.run(administration.remove_agent(call.town.operations.keys, agent, force=query.force))]
+    )
 
 
 @AGENTS.get("/v1/agents/{agent}/wait")

@@ -228,7 +228,9 @@ async def cancel_task(call: Call, task: str, body: Reason) -> TaskView:
 @TASKS.post("/v1/tasks/{task}/reopen")
 async def reopen_task(call: Call, task: str, body: Reason) -> TaskView:
     """Reopen a finished task, for its agent or the backlog; tasks that need it are blocked again."""
-    reopened = (await call.run(call.town.operations.reopen_task(task, reason=body.reason or "reopened"))).task
+    reopened = (
+        await call.run(administration.reopen_task(call.town.operations.keys, task, reason=body.reason or "reopened"))
+    ).task
     await _start(call, reopened.agent_id)
     return task_view(reopened)
 
