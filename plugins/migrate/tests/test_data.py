@@ -90,7 +90,7 @@ def test_a_town_of_schema_1_opens_with_all_that_it_had(town: BareTown, recorded:
     assert plain(run(operations.agents())) == [renamed(agent) for agent in recorded["agents"]]
     assert plain(run(operations.tasks(limit=100))) == [{**renamed(task), "lost": 0} for task in recorded["tasks"]]
     assert plain(run(administration.rounds(operations.keys, limit=50))) == [
-        renamed(record) for record in recorded["rounds"]
+        {**renamed(record), "tasks": []} for record in recorded["rounds"]
     ]
     for name, inbox in recorded["inboxes"].items():
         assert [
