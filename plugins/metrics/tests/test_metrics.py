@@ -80,7 +80,7 @@ async def test_a_town_is_told_in_numbers(town_dir: TownDirectory, scripted_backe
         tried = await town.wait_for_task((await doctor.assign("well?")).id)
         await doctor.kill(now=True)
         await doctor.wait_until(lambda agent: agent.state == "stopped" and not agent.host)
-        await town.run(town.operations.remove_agent(doctor.id, force=True))
+        await town.run(administration.remove_agent(town.operations.keys, doctor.id, force=True))
         await town.run(administration.delete_task(town.operations.keys, tried.id))
         await ada.interrupt()
         await ada.wait_until(lambda agent: agent.state == "paused")
