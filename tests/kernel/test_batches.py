@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
-from tinytown.contracts import Failed, Finished, Interrupted, Usage, Verdict, Workspace
+from tinytown.contracts import Failed, Finished, Gate, Interrupted, Usage, Verdict, Workspace
 from tinytown.errors import NotFound, Refused, StaleLease
 from tinytown.model.tasks import Task
 from tinytown_cli import administration
@@ -241,7 +241,7 @@ async def test_a_task_that_is_taken_away_leaves_the_others_their_round_and_the_l
 
 
 async def test_gates_verify_each_task_by_itself(begun, scripted_backend) -> None:
-    class Picky:
+    class Picky(Gate):
         name = "picky"
 
         async def check(self, work: Any, directory: Path) -> Verdict:

@@ -117,7 +117,7 @@ def test_the_late_mail_of_a_lost_host_changes_nothing(loss: Loss) -> None:
     assert loss.town.run(loss.operations.ack(loss.agent_id, given)) == (False, False)
     assert loss.town.run(loss.operations.renew(loss.agent_id, given)) == (False, False)
     assert loss.town.run(loss.operations.nack(loss.agent_id, given)) == ("stale", "stale")
-    assert loss.town.run(loss.operations.dead_letter(loss.agent_id, given, reason="x")) == 0
+    assert loss.town.run(loss.operations.dead_letter(loss.agent_id, given, reason="x")) == ("stale", "stale")
     assert loss.town.dump() == before
 
 
