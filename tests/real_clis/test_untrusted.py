@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from tinytown.contracts import Finished, Unavailable
 
-from tests.real_clis.test_rounds import Stage, cli, needs_shell, stage
+from tests.real_clis.test_rounds import DEADLINE_S, Stage, cli, needs_shell, stage
 
 __all__ = ["cli", "stage"]
 
@@ -118,6 +118,7 @@ async def test_what_others_wrote_names_no_file_to_attach(stage: Stage) -> None:
     assert "what-is-in-the-notes" not in sent
 
 
+@pytest.mark.timeout(DEADLINE_S)
 async def test_resumed_rounds_cost_what_the_model_server_counted(stage: Stage) -> None:
     needs_shell(stage.cli)
     if not stage.cli.tells_usage:
