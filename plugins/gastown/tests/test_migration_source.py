@@ -122,6 +122,7 @@ def build(root: Path, *, faulty: bool = False) -> Path:
         bead("hq-cv-1", issue_type="convoy", title="the release", description="owner: mayor/",
              dependencies=[edge("hq-cv-1", "sh-1", "tracks")]),
         bead("hq-mayor", labels=["gt:agent"]),
+        bead("sh-shop-witness", labels=["gt:agent"]),
     ))  # fmt: skip
     for name, content in tables().items():
         put(f"desk/mayor/rig/.beads/backup/{name}.jsonl", content.replace(b"gt-", b"dk-"))
@@ -142,7 +143,7 @@ def test_a_directory_is_read_whole(tmp_path: Path) -> None:
     assert beads_of(shop.lines)["sh-1"].title == "newer"
     assert [line.key for line in shop.lines if line.kind == "memory"] == ["build"]
     assert sorted(beads_of(town.rigs["desk"].lines)) == ["dk-1", "dk-2", "dk-9"]
-    assert list(beads_of(town.rigs["hq"].lines)) == ["hq-cv-1", "hq-mayor"]
+    assert list(beads_of(town.rigs["hq"].lines)) == ["hq-cv-1", "hq-mayor", "sh-shop-witness"]
     assert [path.name for path in shop.formulas] == ["own.formula.toml"]
     assert shop.work_places == ["shop/polecats/nux"]
     answer = dict(town.no_place)

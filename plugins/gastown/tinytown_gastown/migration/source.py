@@ -29,6 +29,8 @@ _DATABASES = ("*.db", "embeddeddolt/*/.dolt/noms/*", "dolt/*/.dolt/noms/*", "dol
 #: How much younger a database has to be than its export to be worth a word.
 _STALE_S = 60.0
 _WORK_PLACES = ("polecats", "crew")
+#: Kinds of records that describe who and what a town consists of. Headquarters keep those of all rigs.
+_IDENTITIES = frozenset({"agent", "role", "rig"})
 #: Files of the town that say nothing about its work.
 _NO_PLACE = {
     ".events.jsonl": "past events",
@@ -209,17 +211,21 @@ def _add(town: GastownTown, rig: Rig, lines: list[Line], path: Path) -> None:
 
 
 def _sort_by_prefix(town: GastownTown) -> None:
-    """Move each bead to the rig of its prefix; of two with one id the newer wins."""
+    """Move each bead to the rig of its prefix; of two with one id the newer wins.
+
+    Memories and what describes an agent stay where they are: on return, each database gets its own again.
+    """
     by_prefix = {f"{rig.prefix}-": rig for rig in town.rigs.values() if rig.prefix}
     sorted_: dict[str, list[Line]] = {name: [] for name in town.rigs}
     places: dict[tuple[str, str], tuple[str, int]] = {}
     for rig in town.rigs.values():
         for line in rig.lines:
             prefixes = [prefix for prefix in by_prefix if line.key.startswith(prefix)]
-            home = by_prefix[max(prefixes, key=len)].name if prefixes and line.kind != "memory" else rig.name
+            stays = line.kind == "memory" or (line.bead is not None and line.bead.kind in _IDENTITIES)
+            home = by_prefix[max(prefixes, key=len)].name if prefixes and not stays else rig.name
             identity = (
                 line.kind if line.kind == "memory" else "bead",
-                f"{home}/{line.key}" if line.kind == "memory" else line.key,
+                f"{home}/{line.key}" if stays else line.key,
             )
             if line.kind in ("blank", "bad", "header"):
                 continue
