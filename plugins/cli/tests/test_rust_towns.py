@@ -22,6 +22,7 @@ from tinytown_testing.shell import Shell
         (("restore",), "tt save writes one"),
         (("config", "default_cli"), "tt config set default_cli VALUE"),
         (("mission", "list"), "there are no missions"),
+        (("auth", "gen-key"), "tt auth key create"),
         (("agent-loop", "ada", "x", "1"), "tt spawn NAME"),
     ],
 )

@@ -68,6 +68,7 @@ _HABITS = {
 }
 _COMMANDS = {
     "mission": "there are no missions: plans (tt plan), formulas (tt formula run) and groups cover graphs of tasks",
+    "auth gen-key": "tt auth key create NAME",
     "agent-loop": "agents run in the kernel: tt spawn NAME, tt start",
 }
 
@@ -86,4 +87,4 @@ def old_command(name: str) -> str:
     group, _, key = name.partition(" ")
     if group == "config" and key:
         return f"tt config get {key}, or tt config set {key} VALUE"
-    return _COMMANDS.get(group, "")
+    return _COMMANDS.get(name) or _COMMANDS.get(group, "")
