@@ -32,6 +32,7 @@ from tinytown_cli.params import (
     split_list,
 )
 from tinytown_cli.serializers import agent_shape, deprecated, event_shape, host_shape, task_shape
+from tinytown_cli.task_lists import emit_task_list
 
 __all__ = [
     "AGENT",
@@ -57,6 +58,7 @@ __all__ = [
     "counted",
     "deprecated",
     "describe",
+    "emit_task_list",
     "event_shape",
     "find_cycle",
     "forward",

@@ -38,6 +38,7 @@ def test_ready_is_the_same_everywhere(tt: Shell) -> None:
     assert {row["id"] for row in tt.json("beads", "ready")["ready"]} == expected
     assert {row["id"] for row in tt.json("beads", "ready", "beads.jsonl")["ready"]} == expected
     assert {row["id"] for row in tt.json("ready")["tasks"]} == expected
+    assert [tt.json("ready", "--limit", str(limit))["more"] for limit in (1, 2)] == [True, False]
     assert {row["id"] for row in tt.json("backlog", "list")["tasks"]} == expected
     program = ("-m", "tinytown_gastown.bd")
     assert {row["id"] for row in tt("ready", "--json", program=program).json} == expected

@@ -16,11 +16,11 @@ from tinytown_cli.public import (
     TownClient,
     TownCommand,
     TownGroup,
+    emit_task_list,
     find_cycle,
     no_start_option,
     pass_cli_context,
     start_where_needed,
-    table,
     task_shape,
 )
 
@@ -45,17 +45,15 @@ def ready(context: CliContext, agent: str, tag: str, claim: bool, limit: int, no
     """List the tasks that are ready: their needs are done and they are not held. Most urgent first."""
     with context.open_town() as town:
         owner = agent or town.caller.agent
-        backlog = town.run(town.operations.tasks(state="backlog", tag=tag, limit=limit))
+        backlog = town.run(town.operations.tasks(state="backlog", tag=tag, limit=limit + 1))
         tasks = list(backlog)
         if claim:
             _claim(context, town, tasks, owner, no_start=no_start)
             return
         if owner:
-            own = town.run(town.operations.tasks(state="assigned", agent=owner, tag=tag, limit=limit))
-            tasks = [*reversed(own), *tasks][:limit]
-    rows = [(task.id, task.priority, task.assigned_to or "-", ",".join(task.tags), task.headline) for task in tasks]
-    lines = table(("task", "priority", "agent", "tags", "title"), rows) if rows else ["no task is ready"]
-    context.emit({"tasks": [task_shape(task) for task in tasks]}, lines)
+            own = town.run(town.operations.tasks(state="assigned", agent=owner, tag=tag, limit=limit + 1))
+            tasks = [*reversed(own), *tasks]
+    emit_task_list(context, tasks, limit, "no task is ready")
 
 
 def _claim(context: CliContext, town: TownClient, tasks: Sequence[Task], owner: str, *, no_start: bool) -> None:
