@@ -8,7 +8,6 @@ from typing import Any
 
 import click
 from tinytown.errors import NotFound, Refused, UsageError
-from tinytown.model.events import MessageSent
 from tinytown.model.ids import SUPERVISOR, SUPERVISOR_ID, SUPERVISOR_NAMES, check_id
 from tinytown.model.messages import Body, Informational, Priority, Query, TaskOrder
 from tinytown.model.results import Inbox, MailboxEntry
@@ -183,6 +182,8 @@ def _follow(
     context: CliContext, town: TownClient, cursor: str, owner: str | None, seen: Set[str], *, full: bool
 ) -> None:
     """Print each message that is sent after `cursor` to `owner` (None: to anybody), but not those `seen`."""
+    from tinytown.model.events import MessageSent  # late: its 30 types take 3 ms
+
     from tinytown_cli import administration
 
     for batch in town.follow(cursor):
