@@ -26,6 +26,8 @@ from tinytown.config import (
     WakeConfig,
 )
 
+#: Objects on the pages for programmers, whose members have names of settings.
+OBJECTS = {"town", "tinytown"}
 PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "configuration.md").read_text()
 SECTIONS: dict[str, type[msgspec.Struct]] = {
     "## The town": Config,
@@ -91,6 +93,29 @@ def test_a_default_on_the_page_is_the_default_in_the_code(heading: str) -> None:
         else:
             expected = "[]" if default == () else str(default)
         assert reported[field.name].strip("`") == expected, field.name
+
+
+def test_the_manual_names_no_setting_that_does_not_exist() -> None:
+    tables = {
+        field.name: {key.name for key in msgspec.structs.fields(field.type)}
+        for field in msgspec.structs.fields(Config)
+        if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct)
+    }
+    keys = set[str]().union(*tables.values())
+    root = Path(__file__).parents[2]
+    pages = [
+        root / "README.md",
+        *(page for page in root.glob("docs/*.md") if page.name != "extend.md"),
+        *root.glob("docs/reference/*.md"),
+        *root.glob("plugins/*/README.md"),
+    ]
+    wrong = [
+        f"{page.name}: {table}.{key}"
+        for page in pages
+        for table, key in re.findall(r"`([a-z_]+)\.([a-z_]+)`", page.read_text())
+        if (table in tables and key not in tables[table]) or (table not in {*tables, *OBJECTS} and key in keys)
+    ]
+    assert wrong == []
 
 
 def test_every_environment_variable_that_the_code_reads_is_on_the_page() -> None:
