@@ -41,7 +41,7 @@ def test_an_unreadable_message_is_delivered_raw_and_can_be_buried_and_looked_at(
     bad, good = batch.deliveries
     assert (bad.raw, bad.message, bad.member) == (raw, None, "qm")
     assert good.message
-    assert town.run(town.operations.dead_letter(SUPERVISOR_ID, [bad], reason="its body cannot be decoded")) == 1
+    assert town.run(town.operations.dead_letter(SUPERVISOR_ID, [bad], reason="its body cannot be decoded")) == ("dead",)
     (letter,) = town.run(administration.dead_letters(town.operations.keys))
     assert (letter.id, letter.raw, letter.message, letter.reason) == ("m", raw, None, "its body cannot be decoded")
     town.run(administration.redrive(town.operations.keys, "m"))
@@ -54,7 +54,7 @@ def test_a_body_that_is_gone_is_delivered_as_nothing_and_can_be_buried(town: Bar
     town.command("HDEL", town.key(f"mail:{SUPERVISOR_ID}:bodies"), "m")
     (delivery,) = town.run(town.operations.claim(SUPERVISOR_ID, token="c")).deliveries
     assert (delivery.raw, delivery.message) == (b"", None)
-    assert town.run(town.operations.dead_letter(SUPERVISOR_ID, [delivery], reason="it has no body")) == 1
+    assert town.run(town.operations.dead_letter(SUPERVISOR_ID, [delivery], reason="it has no body")) == ("dead",)
 
 
 def test_a_kind_that_this_version_does_not_know_is_delivered_whole(town: BareTown) -> None:
