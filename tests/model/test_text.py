@@ -96,6 +96,7 @@ def test_no_sentence_of_ours_has_a_plural_behind_a_number_that_may_be_one() -> N
         "old towns on",
         "tasks are waiting on dependencies",
         "tasks are exported",
+        "## Your {len(tasks)} tasks",
     }  # one alone has a sentence of its own
     sources = [path for top in ("core/tinytown", "plugins") for path in (ROOT / top).rglob("*.py")]
     found = [

@@ -39,8 +39,6 @@ class Fallback(Service):
 
     async def run(self, town: Town) -> None:
         """Follow the town's events until cancelled."""
-        if not self._kinds:
-            await trio.sleep_forever()
         while True:
             with suppress(ServerUnreachable):
                 await self._move(town)

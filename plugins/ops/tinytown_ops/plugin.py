@@ -136,8 +136,10 @@ def tinytown_services(settings: OpsSettings, plugins: Plugins, config: Config) -
     from tinytown_ops.retention import Retention
     from tinytown_ops.watchdog.service import Watchdog
 
-    brake, fallback = ChatterBrake(config.limits.chatter), Fallback(settings.fallback)
-    return (Watchdog(plugins), brake, CostRetention(), Retention(), Housekeeping(), QuestionAnswers(), fallback)
+    brake = ChatterBrake(config.limits.chatter)
+    services = (Watchdog(plugins), brake, CostRetention(), Retention(), Housekeeping(), QuestionAnswers())
+    # A service of the town asks for its lease again and again, so that one without work is left out.
+    return (*services, Fallback(settings.fallback)) if settings.fallback else services
 
 
 @hookimpl

@@ -75,7 +75,7 @@ class CallGuard:
         if len(deaths) >= MOST_DEATHS and deaths[-1].at_ns > _changed_ns(plugin):
             self._left_out.add(plugin)
             raise PluginRefused(
-                f"it is not loaded: {len(deaths)} processes of the town died in it; the last time {deaths[-1]}",
+                f"it is not loaded: processes of the town died in it, {len(deaths)} in a row; the last time {deaths[-1]}",
                 hint="update it, or install it again; it is tried again once that or the settings have changed",
                 code="plugin_deaths",
             )
