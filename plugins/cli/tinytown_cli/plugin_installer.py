@@ -113,8 +113,8 @@ def _requirement(entry: Mapping[str, Any]) -> str:
 
 def absent(names: Sequence[str], python: Python) -> list[str]:
     """Which of these distributions are not in the environment of `python`, after an installer said that it installed them."""
-    list_all = "from importlib import metadata; print(*(each.name for each in metadata.distributions()))"
-    ran = subprocess.run([python.executable, "-I", "-c", list_all], capture_output=True, text=True, check=False)
+    listing = "import sys; from importlib import metadata as m; sys.stdout.writelines(f'{d.name}\\n' for d in m.distributions())"
+    ran = subprocess.run([python.executable, "-I", "-c", listing], capture_output=True, text=True, check=False)
     present = {name.lower().replace("_", "-") for name in ran.stdout.split()}
     return [name for name in names if name not in present]
 

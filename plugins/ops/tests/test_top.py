@@ -205,7 +205,7 @@ def test_the_screen_shows_the_town_and_follows_it(busy: Shell) -> None:
     screen = top(busy)
     screen.shows("busy", "ada", "bob", "1 completed", "AGENT", "q quit")
     task = busy("assign", "bob", "repeat me", "--json").json["task_id"]
-    screen.shows("2 completed", f"task {task[:8]} verifying -> completed")
+    screen.shows("2 completed", f"task {task[:8]} running -> completed")
     screen.type("q")
     assert screen.end() == 0
     assert "\x1b[?1049l" in screen.said  # back on the screen of before
@@ -271,7 +271,7 @@ def test_top_continues_when_the_server_is_back(busy: Shell) -> None:
     if pid:
         os.kill(pid, signal.SIGKILL)
     task = busy("assign", "ada", "echo again", "--json").json["task_id"]
-    screen.shows(f"task {task[:8]} verifying -> completed")
+    screen.shows(f"task {task[:8]} running -> completed")
     screen.type("q")
     assert screen.end() == 0
 

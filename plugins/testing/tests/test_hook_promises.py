@@ -169,13 +169,14 @@ async def test_a_broken_chooser_breaks_exactly_this_promise(promise: str, breake
 
 PLUGIN = """
 import itertools, os, time
+from tinytown import contracts
 from tinytown.contracts import Verdict
 from tinytown.hookspecs import hookimpl
 TINYTOWN_HOOK_API = 2
 numbers = itertools.count()
 fds = []
 
-class Gate:
+class Gate(contracts.Gate):
     name = "strict"
     async def check(self, work, directory):
         return Verdict(passed=False, evidence="no")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import trio
+from tinytown import contracts
 from tinytown.config import Config
 from tinytown.contracts import AgentBackend, Verdict, WorkContext
 from tinytown.errors import ConfigError, NotFound, PluginFaulty, UsageError
@@ -28,7 +29,7 @@ from tinytown_testing import (
 DEADLINE_S = 60.0
 
 
-class Gate:
+class Gate(contracts.Gate):
     """Passes everything."""
 
     name = "gate"

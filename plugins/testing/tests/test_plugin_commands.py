@@ -73,11 +73,12 @@ def tt(tmp_path: Path) -> Shell:
 SUBJECTS = {"prompt": "prompt sections", "cli": "backend", "acp": "backend"}
 
 HEAD = """
+from tinytown import contracts
 from tinytown.contracts import Verdict
 from tinytown.hookspecs import hookimpl
 TINYTOWN_HOOK_API = 2
 
-class Gate:
+class Gate(contracts.Gate):
     name = "odd"
     async def check(self, work, directory):
         {body}

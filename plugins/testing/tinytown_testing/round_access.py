@@ -104,7 +104,9 @@ async def _works(trial: RoundAccessTrial) -> None:
             raise Broken("a task that the round added has another text")
 
 
-@ROUND_ACCESS.promise("U3", "What a round sends comes from its agent, whatever sender it names.", requires=("U2",))
+@ROUND_ACCESS.promise(
+    "U3", "What a round sends comes from its agent, no matter which sender it names.", requires=("U2",)
+)
 async def _sender(trial: RoundAccessTrial) -> None:
     async with trial.round() as opened:
         make = trial.town.operations
