@@ -77,7 +77,7 @@ def test_a_plugin_in_which_two_processes_died_is_named_and_left_out(
         f"processes of the town died in it, 2 in a row; the last time a process of the town died in {during}"
     )
     assert {each["status"] for each in listed["plugins"] if each["name"] in ("echo", "ops")} == {"active"}
-    # It is mended.
+    # It is fixed.
     module = install_plugin(site, "bad", API)
     os.utime(module, ns=(time.time_ns(), time.time_ns()))
     (bad,) = [each for each in json.loads(list_plugins(town_dir, site).stdout)["plugins"] if each["name"] == "bad"]

@@ -1,7 +1,7 @@
 """Runs a real CLI in its place on PATH and writes down what it does, for `recorder`. Standard library alone; a script of its own.
 
 Each run is a file of JSON lines that is named by the process: the arguments first, then what `recordings` says of a recording.
-What comes out of the CLI goes on to its caller, and so does its end; what comes in, and signals of the group, reach it directly.
+The output of the CLI and its exit status are passed to its caller; its input and signals of the group reach it directly.
 """
 
 from __future__ import annotations

@@ -42,8 +42,8 @@ _SCRUBBED: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\b1[789]\d{11}\b"), "1769851800125"),
     (re.compile(r"127\.0\.0\.1:\d+"), "127.0.0.1:1"),
     (re.compile(r"\b[A-Fa-f0-9]{40}\b"), "0" * 40),
-    # Long, without meaning for any reader, and different in each release.
-    (re.compile(r',"subagent_stats":\{(?:[^{}]|\{[^{}]*\})*\}'), ""),
+    # Claude Code's counts of agents of its own: long, without meaning for any reader, and different in each release.
+    (re.compile(r',"[a-z]+agent_stats":\{(?:[^{}]|\{[^{}]*\})*\}'), ""),
 )
 _IDS = re.compile(
     r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b"
