@@ -111,15 +111,8 @@ def _responder(hall: Hall, endpoint: Endpoint) -> Callable[[Request], Awaitable[
             fault = TinytownError("internal error", hint="the log has its traceback", code="internal")
             response = problem_response(fault, request.state.request_id)
         if request.method not in _SAFE and endpoint.scope is not None:
-            hall.status.forget()
-            await hall.emit(
-                "townhall_request",
-                principal=principal.name,
-                method=request.method,
-                path=request.url.path[:200],
-                status=str(response.status_code),
-                request_id=request.state.request_id,
-            )
+            status, request_id = str(response.status_code), request.state.request_id
+            await hall.audit(principal, request.method, request.url.path, status, request_id=request_id)
         return response
 
     return respond

@@ -69,15 +69,8 @@ class CommandsEndpoint:
             response = _response(await self._run(run))
             outcome = str(response.status_code)
         finally:
-            hall.status.forget()
-            await hall.emit(
-                "townhall_request",
-                principal=principal.name,
-                method="POST",
-                path=f"{PATH} {asked.command}",
-                status=outcome,
-                request_id=request.state.request_id,
-            )
+            path, request_id = f"{PATH} {asked.command}", request.state.request_id
+            await hall.audit(principal, "POST", path, outcome, request_id=request_id)
         return response
 
     async def _run(self, run: partial[Recording]) -> Recording:

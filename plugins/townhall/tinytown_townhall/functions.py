@@ -250,15 +250,8 @@ class FunctionsEndpoint:
             response = await self._run(asked)
             outcome = str(response.status_code)
         finally:
-            hall.status.forget()
-            await hall.emit(
-                "townhall_request",
-                principal=principal.name,
-                method="POST",
-                path=f"{PATH} {' '.join(dict.fromkeys(asked.changes))}"[:200],
-                status=outcome,
-                request_id=request.state.request_id,
-            )
+            path, request_id = f"{PATH} {' '.join(dict.fromkeys(asked.changes))}", request.state.request_id
+            await hall.audit(principal, "POST", path, outcome, request_id=request_id)
         return response
 
     async def _run(self, asked: Asked) -> Response:

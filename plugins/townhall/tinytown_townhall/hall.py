@@ -137,6 +137,12 @@ class Hall:
         self._failed_logins.take(_address(request))
         await self.emit("townhall_refused", who=_address(request) or "a local process", reason=what)
 
+    async def audit(self, principal: Principal, method: str, path: str, status: str, *, request_id: str = "") -> None:
+        """Report a request that may have changed something, with how it ended. The cached status holds no longer."""
+        self.status.forget()
+        about = {"principal": principal.name, "method": method, "path": path[:200], "status": status}
+        await self.emit("townhall_request", **about, **({"request_id": request_id} if request_id else {}))
+
     async def emit(self, type_: str, **members: str) -> None:
         """Report something as an event of the town; without its server it is printed."""
         try:

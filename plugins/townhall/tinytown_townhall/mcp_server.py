@@ -93,8 +93,7 @@ def make_server(
             raise
         finally:
             if tool.changes:
-                hall.status.forget()
-                await hall.emit("townhall_request", principal=principal.name, method="MCP", path=name, status=outcome)
+                await hall.audit(principal, "MCP", name, outcome)
 
     async def list_tools(context: Context, _: Any) -> types.ListToolsResult:
         principal = principal_of(context)
