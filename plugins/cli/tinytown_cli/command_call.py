@@ -128,6 +128,8 @@ def _invoke(command: click.Command, recorder: _Recorder, parameters: Mapping[str
             context.invoke(command, **parameters)
     except click.exceptions.Exit as end:
         return end.exit_code
+    except SystemExit as end:  # of a command of a plugin, which must not end the program that called it
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
     except click.ClickException as error:
         raise UsageError(error.format_message()) from error
     return 0

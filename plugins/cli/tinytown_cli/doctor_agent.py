@@ -5,7 +5,7 @@ Whatever notifies, counts or keeps history of work leaves it out by these rules.
 
 from __future__ import annotations
 
-from tinytown.model.events import Event, event_fields
+from tinytown.model.events import Event, OtherEvent
 
 #: Always the same, so that the ledger of costs, which keeps every name, has one line for it.
 DOCTOR_AGENT = "tt-doctor"
@@ -13,4 +13,5 @@ DOCTOR_AGENT = "tt-doctor"
 
 def is_doctors(event: Event) -> bool:
     """Whether an event is about the agent of ``tt doctor`` or its task."""
-    return event_fields(event).get("agent") == DOCTOR_AGENT
+    agent = event.fields.get("agent") if isinstance(event, OtherEvent) else getattr(event, "agent", None)
+    return agent == DOCTOR_AGENT

@@ -43,6 +43,24 @@ class CommandRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     as_json: bool = False
 
 
+class CommandError(msgspec.Struct, frozen=True, kw_only=True):
+    """The error that a command ended with."""
+
+    code: str
+    message: str
+    hint: str
+    exit_code: int
+
+
+class CommandAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What a command printed: each value for ``--json`` with its lines for people, and the warnings; and how it ended."""
+
+    outputs: list[tuple[Any, list[str]]]
+    warnings: list[str]
+    exit_code: int
+    error: CommandError | None
+
+
 def run_at_townhall(
     context: CliContext, name: str, ctx: click.Context, params: Sequence[click.Parameter], local_options: Set[str]
 ) -> None:
@@ -69,20 +87,18 @@ def run_at_townhall(
     with open_remote_town(context.url or "", context.key_file, on_connect=on_connect) as town:
         raw = town.post(PATH, _encoded(request), timeout_s=_LONGEST_S)
     try:
-        answer = json.loads(raw)
-        outputs, warnings, exit_code = answer["outputs"], answer["warnings"], int(answer["exit_code"])
-        error = answer["error"]
-    except (ValueError, KeyError, TypeError) as broken:
+        answer = msgspec.convert(json.loads(raw), CommandAnswer)  # unlike msgspec, json takes paths that are not UTF-8
+    except (ValueError, RecursionError) as broken:
         raise ProtocolViolation("the townhall answered no output of a command") from broken
-    for line in warnings:
+    for line in answer.warnings:
         context.warn(line)
-    for value, lines in outputs:
+    for value, lines in answer.outputs:
         context.emit(value, lines)
-    if error:
-        kind = _BY_EXIT_CODE.get(error["exit_code"], TinytownError)
-        raise kind(error["message"], hint=error["hint"], code=error["code"])
-    if exit_code:
-        ctx.exit(exit_code)
+    if error := answer.error:
+        kind = _BY_EXIT_CODE.get(error.exit_code, TinytownError)
+        raise kind(error.message, hint=error.hint, code=error.code)
+    if answer.exit_code:
+        ctx.exit(answer.exit_code)
 
 
 def _encoded(request: CommandRequest) -> bytes:

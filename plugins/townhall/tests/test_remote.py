@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Generator
 from pathlib import Path
@@ -18,6 +19,7 @@ from tinytown.model.ids import new_id
 from tinytown.model.messages import Query
 from tinytown.protocol import Operation, TownOperations
 from tinytown.redis import pack
+from tinytown_cli.public import TownCommand
 from tinytown_cli.remote import REASONS
 from tinytown_testing.shell import Answer, Shell, open_shell
 from tinytown_testing.towns import TownDirectory
@@ -320,6 +322,26 @@ async def test_only_commands_with_a_scope_are_run_and_only_with_their_own_parame
     said = (await ask("remember", {"text": "-", "key": "dash"})).json
     assert said["exit_code"] == 0, said
     assert (await client.ask("POST", "/commands", raw=b"{}", headers={"Content-Type": "text/plain"})).status == 415
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "seen"),
+    [
+        (lambda: {}["x"], 500, {"code": "internal"}),
+        (lambda: sys.exit(3), 200, {"exit_code": 3, "error": None}),
+        (lambda: sys.exit("no"), 200, {"exit_code": 1, "error": None}),
+    ],
+    ids=["raises", "exits", "exits with words"],
+)
+async def test_a_command_that_fails_ends_nothing_but_itself(
+    client: Client, monkeypatch: pytest.MonkeyPatch, body: Any, status: int, seen: dict[str, Any]
+) -> None:
+    command = TownCommand("odd", callback=body, scope="town.read")
+    monkeypatch.setattr("tinytown_townhall.commands.served_command", lambda name, root: command)
+    answer = await client.ask("POST", "/commands", {"command": "odd", "parameters": {}})
+    assert answer.status == status
+    assert answer.json.items() >= seen.items()
+    assert (await client.ask("GET", "/v1/status")).status == 200
 
 
 async def test_a_scope_is_asked_for_each_command_and_option(town_dir: TownDirectory) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
-import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from importlib import import_module
 from typing import get_args
@@ -36,6 +34,7 @@ from tinytown_townhall.routing import (
     Endpoint,
     answer,
     body_limit_bytes,
+    fault_response,
     json_response,
     make_endpoint,
     problem_response,
@@ -107,9 +106,7 @@ def _responder(hall: Hall, endpoint: Endpoint) -> Callable[[Request], Awaitable[
         except TinytownError as error:
             response = problem_response(error, request.state.request_id)
         except Exception:
-            traceback.print_exc(file=sys.stderr)
-            fault = TinytownError("internal error", hint="the log has its traceback", code="internal")
-            response = problem_response(fault, request.state.request_id)
+            response = fault_response(request.state.request_id)
         if request.method not in _SAFE and endpoint.scope is not None:
             status, request_id = str(response.status_code), request.state.request_id
             await hall.audit(principal, request.method, request.url.path, status, request_id=request_id)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from functools import partial
-from typing import Any, cast, get_args
+from typing import cast, get_args
 
 import msgspec
 import trio
@@ -19,12 +19,12 @@ from starlette.types import Receive, Scope as AsgiScope, Send
 from tinytown.errors import TinytownError, UsageError
 from tinytown.model.text import shown
 from tinytown_cli.public import Recording, TownCommand, record_command, served_command
-from tinytown_cli.remote_command import PATH, CommandRequest
+from tinytown_cli.remote_command import PATH, CommandAnswer, CommandError, CommandRequest
 
 from tinytown_townhall.auth import Scope
 from tinytown_townhall.hall import Hall
 from tinytown_townhall.problems import HttpError
-from tinytown_townhall.routing import body_limit_bytes, problem_response, read_raw_body
+from tinytown_townhall.routing import body_limit_bytes, fault_response, problem_response, read_raw_body
 
 _NAME = re.compile(r"[a-z][a-z-]{0,30}( [a-z][a-z-]{0,30}){0,2}")
 _AT_ONCE = 8
@@ -45,6 +45,8 @@ class CommandsEndpoint:
             response = await self._answer(request)
         except TinytownError as error:
             response = problem_response(error, request.state.request_id)
+        except Exception:
+            response = fault_response(request.state.request_id)
         await response(scope, receive, send)
 
     async def _answer(self, request: Request) -> Response:
@@ -97,12 +99,13 @@ def _scopes(command: TownCommand, asked: CommandRequest) -> list[Scope]:
 
 def _response(recording: Recording) -> Response:
     error = recording.error
-    answer: dict[str, Any] = {
-        "outputs": msgspec.to_builtins(recording.outputs),
-        "warnings": recording.warnings,
-        "exit_code": recording.exit_code,
-        "error": error
-        and {"code": error.code, "message": error.message, "hint": error.hint, "exit_code": error.exit_code},
-    }
-    # Unlike msgspec, it takes paths that are not UTF-8.
-    return Response(json.dumps(answer).encode(), media_type="application/json")
+    answer = CommandAnswer(
+        outputs=[(output.value, output.lines) for output in recording.outputs],
+        warnings=recording.warnings,
+        exit_code=recording.exit_code,
+        error=CommandError(code=error.code, message=error.message, hint=error.hint, exit_code=error.exit_code)
+        if error
+        else None,
+    )
+    # Unlike msgspec, json takes paths that are not UTF-8.
+    return Response(json.dumps(msgspec.to_builtins(answer)).encode(), media_type="application/json")

@@ -29,7 +29,7 @@ from tinytown_ops.questions import record
 from tinytown_townhall.auth import Scope
 from tinytown_townhall.hall import Hall
 from tinytown_townhall.problems import HttpError
-from tinytown_townhall.routing import body_limit_bytes, json_response, problem_response, read_raw_body
+from tinytown_townhall.routing import body_limit_bytes, fault_response, json_response, problem_response, read_raw_body
 
 PATH = "/functions"
 MEDIA_TYPE = "application/vnd.redis"
@@ -221,6 +221,8 @@ class FunctionsEndpoint:
             response = await (self._welcome if request.method == "GET" else self._answer)(request)
         except TinytownError as error:
             response = problem_response(error, request.state.request_id)
+        except Exception:
+            response = fault_response(request.state.request_id)
         await response(scope, receive, send)
 
     async def _welcome(self, request: Request) -> Response:

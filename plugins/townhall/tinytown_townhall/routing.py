@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import sys
+import traceback
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
@@ -238,6 +240,15 @@ def problem_response(error: TinytownError, request_id: str = "") -> Response:
     problem = problem_of(error, request_id)
     headers = error.headers if isinstance(error, HttpError) else {}
     return Response(_encode(problem), problem.status, media_type=MEDIA_TYPE, headers=headers)
+
+
+def fault_response(request_id: str) -> Response:
+    """The answer to a request in which something failed that is no error of its own. To be called where it is caught: the
+    traceback is printed."""
+    traceback.print_exc(file=sys.stderr)
+    return problem_response(
+        TinytownError("internal error", hint="the log has its traceback", code="internal"), request_id
+    )
 
 
 def read_query(kind: Any, request: HTTPConnection) -> Any:
