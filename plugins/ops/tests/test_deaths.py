@@ -173,3 +173,18 @@ async def test_the_kernel_of_a_town_without_it_says_so_in_log_event_and_status(
 
 async def notice_of(town: Any) -> Any:
     return await town.run(town.operations.plugin_field("plugins", "notice"))
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\0" * 40, b"state\nbad\tload\n", b"state\nbad\tload\tsoon\nbad\tload", b"\xff\n\n\n"]
+)
+def test_a_damaged_file_accuses_nobody_and_is_written_anew(
+    town_dir: TownDirectory, state: Path, content: bytes
+) -> None:
+    (state / "plugin-calls").write_bytes(content)
+    guard = CallGuard(town_dir.root)
+    guard.check("bad")
+    with guard.call("bad", "load"):
+        pass
+    assert read_deaths(town_dir.root) == []
+    assert (state / "plugin-calls").read_text() == loading_state(town_dir.root / CONFIG_FILE) + "\n"

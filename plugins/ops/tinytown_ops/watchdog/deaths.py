@@ -131,9 +131,15 @@ class CallGuard:
 
 
 def _read(path: Path) -> tuple[str, list[Death], Death | None]:
-    """What a file says: of which state of the installation, the deaths, and the call that is, or was, in progress."""
+    """What a file says: of which state of the installation, the deaths, and the call that is, or was, in progress. A damaged
+    file says nothing."""
     state, *lines = path.read_text("utf-8", "replace").split("\n")
-    deaths = [Death(plugin, stage, int(at_ns)) for plugin, stage, at_ns in (line.split("\t") for line in lines[:-1])]
+    try:
+        deaths = [
+            Death(plugin, stage, int(at_ns)) for plugin, stage, at_ns in (line.split("\t") for line in lines[:-1])
+        ]
+    except ValueError:
+        return "", [], None
     if not lines or not lines[-1]:
         return state, deaths, None
     plugin, _, stage = lines[-1].partition("\t")
