@@ -204,21 +204,32 @@ def _free_port() -> int:
         return port
 
 
-def frame_end(data: bytes, begin: int = 0) -> int:
-    """Where the reply that begins there ends in what has come; -1 if not all of it has. Source: the RESP3 specification."""
-    line = data.find(b"\r\n", begin)
-    if line < 0:
-        return -1
-    kind, number, end = data[begin : begin + 1], data[begin + 1 : line], line + 2
-    if kind in b"$!=" and number != b"-1":
-        end += int(number) + 2
-        return end if end <= len(data) else -1
-    parts = int(number) * (2 if kind in b"%|" else 1) + (kind == b"|") if kind in b"*~>%|" else 0
-    for _ in range(parts):
-        end = frame_end(data, end)
+#: How a notification begins in RESP3: a push of three, the first of which says that it is a message.
+_MESSAGE = b">3\r\n$7\r\nmessage\r\n"
+
+
+def without_messages(data: bytes) -> tuple[bytes, bytes]:
+    """Replies of a server without its notifications, and the end that says too little yet to be passed or dropped."""
+    passed = b""
+    while (begin := data.find(_MESSAGE)) >= 0:
+        passed, data = passed + data[:begin], data[begin:]
+        end = _message_end(data)
         if end < 0:
+            return passed, data
+        data = data[end:]
+    held = next((size for size in range(len(_MESSAGE) - 1, 0, -1) if data.endswith(_MESSAGE[:size])), 0)
+    return passed + data[: len(data) - held], data[len(data) - held :]
+
+
+def _message_end(data: bytes) -> int:
+    """Where the notification at the beginning ends; -1 if not all of it has come."""
+    end = len(_MESSAGE)
+    for _ in range(2):  # the channel and what was published
+        line = data.find(b"\r\n", end)
+        if line < 0:
             return -1
-    return end
+        end = line + 2 + int(data[end + 1 : line]) + 2
+    return end if end <= len(data) else -1
 
 
 class Gate:
@@ -278,13 +289,8 @@ class Gate:
     ) -> None:
         held = b""
         while chunk := await source.receive_some():
-            held += chunk
-            passed, begin = b"", 0
-            while begin < len(held) and (end := frame_end(held, begin)) > 0:
-                if not (self._deaf and held[begin : begin + 1] == b">" and b"message" in held[begin : begin + 32]):
-                    passed += held[begin:end]
-                begin = end
-            held = held[begin:]
+            # Only a deaf gate looks at what it carries: two kernels' replies are more than one process can read through.
+            passed, held = without_messages(held + chunk) if self._deaf else (held + chunk, b"")
             await self._open.wait()
             if passed:
                 await target.send_all(passed)
