@@ -486,7 +486,7 @@ async def open_stage() -> AsyncGenerator[Stage]:
 
 
 def _mount(*options: str) -> None:
-    subprocess.run(["mount", *options], check=True, timeout=10)
+    subprocess.run(["mount", *options], check=True, capture_output=True, timeout=10)
 
 
 def _wait(check: Callable[[], object]) -> None:
