@@ -248,15 +248,19 @@ async def test_a_session_that_is_gone_is_begun_anew_in_the_same_round(stage: Sta
     assert any("starting a new session" in line for line in stage.report.lines)
 
 
-async def test_a_session_of_another_directory_is_left_alone_or_gone_on_with(stage: Stage) -> None:
+async def test_a_session_of_another_directory_is_left_alone_or_resumed_where_the_round_is(stage: Stage) -> None:
+    elsewhere = stage.sandbox.base / "elsewhere"
+    elsewhere.mkdir()
+    git(elsewhere, "init", "-q")
+    where = {"shell": "pwd > here.txt"} if stage.cli.has_shell else {"text": "one"}
     async with stage.session() as agent:
         first = await agent.run({"text": "one"})
-        stage.sandbox.work.rename(stage.sandbox.base / "elsewhere")
-        stage.sandbox.work.mkdir()
-        second = await agent.run({"text": "two"})
+        second = await agent.run(where, {"text": "two"}, directory=elsewhere)
     assert isinstance(first, Finished)
     assert isinstance(second, Finished)
     assert second.text == "two"
+    if stage.cli.has_shell:
+        assert (elsewhere / "here.txt").read_text().strip() == str(elsewhere)
 
 
 @pytest.mark.parametrize(

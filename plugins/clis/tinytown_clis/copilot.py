@@ -60,6 +60,7 @@ class CopilotAdapter(CliAdapter[CliSettings]):
     def command_spec(self, request: RunRequest[CliSettings]) -> CommandSpec:
         settings = request.settings
         arguments = ["--output-format", "json", "--no-ask-user", *_ALLOWED[request.permissions]]
+        arguments += ["-C", str(request.directory)]  # else a resumed session works where it was made
         files: dict[str, bytes] = {}
         if settings.model:
             arguments += ["--model", settings.model]

@@ -56,6 +56,8 @@ class OpencodeAdapter(CliAdapter[CliSettings]):
     default_permissions: ClassVar[Permissions] = "full"
     permissions_offered: ClassVar[tuple[Permissions, ...]] = ("read", "write", "full")
     project_code: ClassVar[tuple[str, ...]] = (".opencode",)  # its plugins run in spite of --pure
+    # Resumed elsewhere, it works in the directory of the session, and waits for ever for the end of the turn.
+    sessions_stay_in_directory: ClassVar[bool] = True
     state_paths: ClassVar[tuple[str, ...]] = (
         "~/.local/share/opencode",
         "~/.local/state/opencode",
