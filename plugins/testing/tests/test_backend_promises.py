@@ -542,6 +542,13 @@ class PutsThePromptIntoArguments(Session):
         return await super().run(["sh", "-c", script.replace("exec ", "") + "\n:"] if script else command, work, report)
 
 
+class PutsTheTaskIntoArguments(Session):
+    async def run(self, command: list[str], work: Round, report: Report, script: str = "") -> Outcome:
+        task = [work.task.description] if work.task else []
+        words = ["sh", "-s", "--", *task] if script else command
+        return await super().run(words, work, report, script.replace("exec ", ""))
+
+
 class DropsMail(Session):
     def text(self, work: Round) -> str:
         return work.task.description if work.task else ""
@@ -618,6 +625,7 @@ BREAKERS: list[tuple[str, Any, str]] = [
     ("B26", PassesTheKernelsEnvironment, "work"),
     ("B26", AddsTheKernelsEnvironment, "work"),
     ("B27", PutsThePromptIntoArguments, "work"),
+    ("B27", PutsTheTaskIntoArguments, "work"),
     ("B28", DropsMail, ""),
     ("B29", TakesAnyEndForSuccess, "failing"),
     ("B30", InventsSessionIds, "output"),

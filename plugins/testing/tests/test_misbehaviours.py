@@ -29,6 +29,7 @@ BACKENDS = [
     ("calls exit 1 finished", "B29", "TakesAnyEndForSuccess"),
     ("swallows cancellation", "B9", "SwallowsCancelled"),
     ("puts the prompt into arguments", "B27", "PutsThePromptIntoArguments"),
+    ("puts the task alone into arguments", "B27", "PutsTheTaskIntoArguments"),
     ("invents session ids", "B30", "InventsSessionIds"),
     ("returns negative usage", "B4", "OwesTokens"),
     ("returns a cost that is not a number", "B4", "CostsNothingThatIsANumber"),

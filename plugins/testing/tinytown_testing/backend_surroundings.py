@@ -38,10 +38,10 @@ class ProcessSeen:
 
 @dataclass(frozen=True, slots=True)
 class WorkSeen:
-    """The processes that a working round was seen with, and the round; `mark` is a word of its prompt."""
+    """The processes that a working round was seen with, and the round; `written` is what only its prompt has."""
 
     round: Round
-    mark: str
+    written: tuple[str, ...]
     processes: tuple[ProcessSeen, ...]
 
 
@@ -67,12 +67,14 @@ async def _environment(trial: BackendTrial) -> None:
 
 
 @BACKEND.promise(
-    "B27", "No process has the prompt among its arguments, where everybody on the machine reads it.", requires=("B9",)
+    "B27",
+    "No process has the prompt, or the task alone, among its arguments, where everybody on the machine reads it.",
+    requires=("B9",),
 )
 async def _arguments(trial: BackendTrial) -> None:
     seen = await _watch_work(trial)
     for process in seen.processes:
-        if any(seen.mark in word for word in process.words):
+        if any(text in word for text in seen.written for word in process.words):
             raise Broken(f"the prompt is an argument of {process.words[0]}: use its standard input or a private file")
 
 
@@ -157,7 +159,9 @@ async def _see_work(trial: BackendTrial) -> WorkSeen:
                 return trio.current_time() > until
 
             await session.cancel(scenario, under_way=under_way, mail=f"# {mark}")
-    return WorkSeen(rounds[0], mark, tuple(seen.values()))
+    # A task of one word may be the name of a program as well.
+    written = (mark, scenario.task) if len(scenario.task.split()) > 1 else (mark,)
+    return WorkSeen(rounds[0], written, tuple(seen.values()))
 
 
 def _is_complete(seen: dict[int, ProcessSeen], round_: Round) -> bool:
