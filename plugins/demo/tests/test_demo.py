@@ -62,6 +62,7 @@ def _environment(short_dir: Path) -> dict[str, str]:
         "TINYTOWN_TOWN": "/nonexistent",
         "GIT_DIR": "/nonexistent",
         "GIT_INDEX_FILE": "/nonexistent",
+        "NOX_CURRENT_SESSION": "demo",  # whose PATH ends with it, as whoever reads the output has another one
     }
 
 

@@ -317,10 +317,15 @@ async def test_a_command_that_somebody_kills_is_lost(town: Town) -> None:
     assert outcome.stderr_tail == "last words\n"
 
 
-async def test_a_text_that_cannot_be_an_argument_fails_for_good(town: Town) -> None:
+async def test_a_text_that_no_shell_runs_fails_for_good(town: Town) -> None:
     outcome = await town.run("echo a\0b")
     assert isinstance(outcome, Failed)
     assert not outcome.retryable
+
+
+async def test_a_text_may_be_longer_than_an_argument(town: Town) -> None:
+    outcome = await town.run("#" * 200_000 + "\ncat; echo ok")
+    assert outcome == Finished(text="ok")
 
 
 # -- what the hook offers ----------------------------------------------------------------------------------

@@ -30,6 +30,8 @@ from tinytown.model.messages import TaskOrder
 from tinytown_shell.ends import Ended, run
 
 PROMPT_FILE = "{prompt_file}"
+#: Reads the script to its end, then runs it: its commands find no input. The blank is for one that begins with a hyphen.
+_SHELL = ("sh", "-c", 'eval " $(cat)"')
 
 
 class ScriptBackend(AgentBackend):
@@ -52,7 +54,9 @@ class ScriptSession(AgentSession):
         script = _script(work)
         if script is None:
             return Finished()
-        ended = await run(self._context, ("sh", "-c", "--", script), work, report)
+        if "\0" in script:
+            return Failed(reason="expected a shell script, got a text with a NUL character", retryable=False)
+        ended = await run(self._context, _SHELL, work, report, stdin=script.encode())
         if not isinstance(ended, Ended):
             return ended
         reason = f"exit status {ended.status}: {ended.tail.strip()[-2000:]}".removesuffix(": ")
