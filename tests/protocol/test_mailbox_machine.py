@@ -14,7 +14,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from tinytown.model.ids import SUPERVISOR_ID
-from tinytown.model.messages import Confirmation, Informational, Query, Shutdown, TaskOrder
+from tinytown.model.messages import Confirmation, Informational, Query, TaskOrder
 from tinytown.model.results import Delivery
 from tinytown_cli import administration
 from tinytown_cli.blocking_client import BlockingClient
@@ -29,7 +29,6 @@ BODIES = {
     "q": Query(question="why?"),
     "i": Informational(summary="so"),
     "c": Confirmation(),
-    "o": Shutdown(),
 }
 
 picks = st.lists(st.integers(0, 999), max_size=4)

@@ -1,8 +1,8 @@
 """Messages between agents and the human side: kinds, priorities, and the JSON they travel as.
 
-The encoding is that of Tinytown 0.10 for Rust, so its mail can be read: one flat object whose ``type`` names the kind
-and whose other members depend on it. A kind that this version does not know is kept whole as `Unknown`. ``from`` and
-``to`` hold names (old mail: ids). Knows nothing of mailboxes.
+The encoding is that of Tinytown 0.10 for Rust: one flat object whose ``type`` names the kind and whose other members
+depend on it. A kind that this version does not know is kept whole as `Unknown`. ``from`` and ``to`` hold names.
+Knows nothing of mailboxes.
 """
 
 from __future__ import annotations
@@ -82,59 +82,6 @@ class Confirmation(_Body, frozen=True, kw_only=True, tag="confirmation"):
         return f"{self.ack_type.type}: {self.ack_type.reason}" if self.ack_type.reason else self.ack_type.type
 
 
-class TaskDone(_Body, frozen=True, kw_only=True, tag="task_done"):
-    """News that a task is completed."""
-
-    template: ClassVar[str] = "task {0.task_id} done: {0.result}"
-    task_id: str
-    result: str = ""
-
-
-class TaskFailed(_Body, frozen=True, kw_only=True, tag="task_failed"):
-    """News that a task has failed."""
-
-    template: ClassVar[str] = "task {0.task_id} failed: {0.error}"
-    task_id: str
-    error: str = ""
-
-
-class StatusRequest(_Body, frozen=True, kw_only=True, tag="status_request"):
-    """The question how an agent is getting on."""
-
-    category: ClassVar[Category] = "query"
-    template: ClassVar[str] = "how are you getting on?"
-
-
-class StatusResponse(_Body, frozen=True, kw_only=True, tag="status_response"):
-    """The answer to a status request."""
-
-    state: str
-    current_task: str | None = None
-
-    @property
-    def text(self) -> str:
-        return f"{self.state}, working on {self.current_task}" if self.current_task else self.state
-
-
-class Ping(_Body, frozen=True, kw_only=True, tag="ping"):
-    """Are you there?"""
-
-    template: ClassVar[str] = "ping"
-
-
-class Pong(_Body, frozen=True, kw_only=True, tag="pong"):
-    """Yes."""
-
-    template: ClassVar[str] = "pong"
-
-
-class Shutdown(_Body, frozen=True, kw_only=True, tag="shutdown"):
-    """A request to come to an end."""
-
-    category: ClassVar[Category] = "other"
-    template: ClassVar[str] = "please finish and stop"
-
-
 class Custom(_Body, frozen=True, kw_only=True, tag="custom"):
     """A kind of a plugin's own. It counts as an order: nothing is guessed from its name."""
 
@@ -156,8 +103,7 @@ class Unknown(msgspec.Struct, frozen=True, kw_only=True):
         return f"[{self.type}] {bytes(self.raw).decode(errors='replace')}"
 
 
-_Report: TypeAlias = TaskDone | TaskFailed | StatusRequest | StatusResponse | Ping | Pong | Shutdown
-Body: TypeAlias = TaskOrder | TaskAssign | Query | Informational | Confirmation | Custom | _Report
+Body: TypeAlias = TaskOrder | TaskAssign | Query | Informational | Confirmation | Custom
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, rename={"sender": "from", "recipient": "to"}):

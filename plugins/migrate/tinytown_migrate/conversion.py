@@ -18,7 +18,7 @@ import msgspec
 from tinytown.errors import UsageError
 from tinytown.model.agents import DesiredState
 from tinytown.model.ids import SUPERVISOR, SUPERVISOR_ID, check_agent_name, check_id, check_word, short_id
-from tinytown.model.messages import PRIORITIES, Category, Message, Priority, TaskAssign, decode_message
+from tinytown.model.messages import PRIORITIES, Category, Message, Priority, TaskAssign
 from tinytown.model.tasks import FINISHED
 from tinytown.model.text import escape_control, shown
 from tinytown.model.time import parse_rfc3339, rfc3339
@@ -36,6 +36,7 @@ from tinytown_snapshots.records import (
 )
 
 from tinytown_migrate.old_clis import recognize
+from tinytown_migrate.old_mail import read_old_message
 from tinytown_migrate.source import Fields, OldTown
 
 _PRIORITIES: dict[str, Priority] = {name: name for name in PRIORITIES}
@@ -289,7 +290,7 @@ def _letters(town: OldTown, agent_id: str) -> list[_Letter]:
 
 def _letter(raw: bytes, priority: Literal["urgent"] | None) -> _Letter:
     try:
-        message = decode_message(raw)
+        message = read_old_message(raw)
         check_id("a message id", message.id)
     except (ValueError, UsageError):
         return _Letter(raw, None, priority or "normal")

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from tinytown.config import Config
 from tinytown.contracts import NEEDED_SHOWN, PromptParts
 from tinytown.model.agents import Agent
-from tinytown.model.messages import Message, Query, StatusRequest, TaskAssign
+from tinytown.model.messages import Message, Query, TaskAssign
 from tinytown.model.tasks import Task
 from tinytown.model.text import counted, fenced, shown
 from tinytown.roles import Role, load_roles
@@ -148,7 +148,7 @@ def _mail(messages: Sequence[Message], guide: ReportingGuide | None, title: str 
 def _heading(message: Message) -> str:
     kind, sender, id_ = map(_word, (_KINDS.get(message.type, message.type), message.sender, message.id))
     urgent = ", urgent" if message.priority == "urgent" else ""
-    wants = ", wants an answer" if isinstance(message.body, Query | StatusRequest) else ""
+    wants = ", wants an answer" if isinstance(message.body, Query) else ""
     answers = f", answers {_word(message.correlation_id)}" if message.correlation_id else ""
     return f"### {kind} from {sender}{urgent}{wants}{answers} (message {id_})"
 

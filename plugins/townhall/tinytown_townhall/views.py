@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import msgspec
 from tinytown.model.agents import Agent, MailCounts
-from tinytown.model.messages import Message, TaskAssign, TaskDone, TaskFailed
+from tinytown.model.messages import Message, TaskAssign
 from tinytown.model.results import Freeze, Host, MailboxEntry
 from tinytown.model.tasks import Task
 from tinytown_cli.administration import DeadLetter
@@ -202,7 +202,7 @@ def message_view(message: Message | None, raw: bytes = b"", **place: Any) -> Mes
         priority=message.priority,
         created_at=message.created_at,
         correlation_id=message.correlation_id,
-        task_id=body.task_id if isinstance(body, TaskAssign | TaskDone | TaskFailed) else None,
+        task_id=body.task_id if isinstance(body, TaskAssign) else None,
         **place,
     )
 
