@@ -48,6 +48,7 @@ LIBRARIES: Mapping[str, tuple[str, Stability]] = {
     "tinytown_cli.public": ("cli", "stable"),
     "tinytown_mcp.contracts": ("mcp", "stable"),
     "tinytown_mcp.hookspecs": ("mcp", "stable"),
+    "tinytown_prompts.roles": ("prompts", "stable"),
     "tinytown_sinks": ("sinks", "stable"),
     "tinytown_testing": ("testing", "stable"),
     "tinytown_testing.fake_acp": ("testing", "provisional"),

@@ -16,6 +16,7 @@ import trio
 from tinytown.concurrency import AsyncValue, notify, open_background, open_lasting, plugin_code
 from tinytown.config import Config
 from tinytown.errors import Refused, ServerUnreachable, TinytownError
+from tinytown.kinds import check_kind, start_of_agent
 from tinytown.model.agents import Agent
 from tinytown.model.details import AgentDetails, MessageDetails, TaskDetails, check_keywords
 from tinytown.model.events import Event
@@ -28,7 +29,6 @@ from tinytown.protocol.operations import TownOperations
 from tinytown.redis.link import Link, open_link
 from tinytown.redis.locate import address_of, ensure_server
 from tinytown.redis.url import Address
-from tinytown.roles import check_kind, start_of_agent
 from tinytown.state import migration
 from tinytown.waiting import has_reached
 

@@ -27,7 +27,7 @@ from tinytown.config import (
 )
 
 #: Objects on the pages for programmers, whose members have names of settings.
-OBJECTS = {"town", "tinytown"}
+OBJECTS = {"town", "tinytown", "tinytown_prompts"}
 PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "configuration.md").read_text()
 SECTIONS: dict[str, type[msgspec.Struct]] = {
     "## The town": Config,

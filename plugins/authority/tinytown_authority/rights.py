@@ -24,8 +24,8 @@ from tinytown.model.tasks import Task
 from tinytown.model.text import check_text, shown
 from tinytown.model.time import rfc3339
 from tinytown.protocol import Operation, task_fields
-from tinytown.roles import load_roles
 from tinytown.town import Town
+from tinytown_prompts.roles import load_roles
 
 from tinytown_authority.settings import Settings
 

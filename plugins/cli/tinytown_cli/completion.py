@@ -16,7 +16,7 @@ from tinytown.entry_points import installed
 from tinytown.errors import NotFound
 from tinytown.model.events import EVENT_TYPES, MessageSent
 from tinytown.redis import address_of, town_server
-from tinytown.roles import load_roles
+from tinytown_prompts.roles import load_roles
 
 from tinytown_cli.blocking_client import BlockingClient
 from tinytown_cli.client import TownClient

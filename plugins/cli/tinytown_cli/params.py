@@ -119,7 +119,7 @@ AGENT = Word("agent", "agents")
 TASK = Word("task", "tasks")
 #: A message: its id or a unique prefix.
 MESSAGE = Word("message", "messages")
-#: A role, which need not be a known one: see `tinytown.roles`.
+#: A role, which need not be a known one: see `tinytown_prompts.roles`.
 ROLE = Word("role", "roles")
 #: A kind of agents.
 KIND = Word("kind", "kinds")

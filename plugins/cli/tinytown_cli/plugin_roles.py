@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from tinytown.config import Config
 from tinytown.entry_points import installed
 from tinytown.model.text import shown
-from tinytown.roles import ROLES_GROUP, load_roles, roles_of_plugin
+from tinytown_prompts.roles import ROLES_GROUP, load_roles, roles_of_plugin
 
 
 def problems_with_roles(config: Config) -> Iterator[str]:

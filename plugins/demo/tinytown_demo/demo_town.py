@@ -15,10 +15,10 @@ from pathlib import Path
 from tinytown.config import CONFIG_FILE, Config, load_user_config
 from tinytown.entry_points import installed
 from tinytown.errors import BackendUnavailable, NotFound, Refused, TinytownError, UsageError
+from tinytown.kinds import check_kind
 from tinytown.model.text import shown
 from tinytown.packages import install_hint
 from tinytown.plugin import survey_plugins
-from tinytown.roles import check_kind
 from tinytown.state import new_town_id
 from tinytown_cli.town_state import forget_town
 

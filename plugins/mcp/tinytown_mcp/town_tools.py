@@ -7,7 +7,7 @@ from typing import Any
 from tinytown.model.agents import Agent
 from tinytown.model.ids import SUPERVISOR
 from tinytown.model.text import counted
-from tinytown.roles import load_roles
+from tinytown_prompts.roles import load_roles
 
 from tinytown_mcp.agent_tools import READ_LIMIT, NoArguments, tool
 from tinytown_mcp.contracts import ToolResult, ToolSession

@@ -1,1 +1,1 @@
-"""The text of the prompt that each round begins with. Pure: it reads what the kernel collected, and starts nothing."""
+"""What an agent is told: the roles of a town, and the text of the prompt that each round begins with. Starts nothing."""

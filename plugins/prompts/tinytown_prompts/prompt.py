@@ -16,9 +16,9 @@ from tinytown.model.agents import Agent
 from tinytown.model.messages import Message, Query, TaskAssign
 from tinytown.model.tasks import Task
 from tinytown.model.text import counted, fenced, shown
-from tinytown.roles import Role, load_roles
 
 from tinytown_prompts.hookspecs import ReportingGuide
+from tinytown_prompts.roles import Role, load_roles
 
 # Characters; with everything else they make less than a million.
 _TASK_LENGTH = 400_000

@@ -16,7 +16,7 @@ from tinytown.entry_points import IndexedEntryPoint, installed
 from tinytown.errors import NotFound, PluginFaulty
 from tinytown.hookspecs import ENTRY_POINT_GROUP
 from tinytown.plugin import Plugin, PluginReport, Plugins, load_plugin, survey_plugins
-from tinytown.roles import ROLES_GROUP
+from tinytown_prompts.roles import ROLES_GROUP
 from tinytown_sinks import StatusSink
 
 from tinytown_testing.agent_tools import AGENT_TOOL, check_agent_tool

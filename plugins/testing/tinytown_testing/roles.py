@@ -9,7 +9,7 @@ from typing import Unpack
 from tinytown.config import Config
 from tinytown.entry_points import IndexedEntryPoint, installed
 from tinytown.errors import NotFound
-from tinytown.roles import ROLES_GROUP, Role, load_roles, roles_of_plugin
+from tinytown_prompts.roles import ROLES_GROUP, Role, load_roles, roles_of_plugin
 
 from tinytown_testing.contract_checks import CheckOptions, check_promises
 from tinytown_testing.promises import Broken, CheckReport, Contract, raised

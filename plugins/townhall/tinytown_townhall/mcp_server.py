@@ -18,7 +18,7 @@ from starlette.types import ASGIApp
 from tinytown import __version__
 from tinytown.errors import NotFound, TinytownError
 from tinytown.model.text import shown
-from tinytown.roles import load_roles
+from tinytown_prompts.roles import load_roles
 
 from tinytown_townhall.auth import Principal
 from tinytown_townhall.hall import Hall

@@ -9,7 +9,7 @@ import msgspec
 from tinytown.config import Config
 from tinytown.errors import NotFound
 from tinytown.model.text import shown
-from tinytown.roles import Role, load_roles
+from tinytown_prompts.roles import Role, load_roles
 
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.formatting import table
@@ -46,8 +46,7 @@ def roles(context: CliContext, role: str | None) -> None:
 
 def warn_of_role(context: CliContext, config: Config, word: str) -> None:
     """Warn about a role that looks misspelt. It is used as given."""
-    roles = load_roles(config)
-    if not word or word in roles:
+    if not word or word in (roles := load_roles(config)):
         return
     if hint := did_you_mean(word, roles, most=1, likeness=0.75):
         context.warn(f"note: no role is called {word!r}, so it is only a label; {hint}")

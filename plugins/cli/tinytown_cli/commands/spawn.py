@@ -8,11 +8,11 @@ from typing import Unpack
 import click
 from tinytown.errors import NotFound, Refused
 from tinytown.kernel import running_kernel
+from tinytown.kinds import check_kind, start_of_agent
 from tinytown.model.agents import Agent
 from tinytown.model.details import AgentDetails
 from tinytown.model.ids import check_agent_name, short_id
 from tinytown.model.results import Host
-from tinytown.roles import check_kind, start_of_agent
 
 from tinytown_cli.backend_warnings import cache_warnings, cached_warnings, warnings_by_kind
 from tinytown_cli.client import TownClient

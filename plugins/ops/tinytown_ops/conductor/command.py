@@ -104,7 +104,7 @@ def _check_installed(program: str, how: str) -> None:
 
 
 def _context(town: TownClient) -> str:
-    from tinytown.roles import load_roles
+    from tinytown_prompts.roles import load_roles
 
     open_states: list[TaskState] = [state for state in TASK_STATES if state not in FINISHED and state != "pending"]
     status, backlog, *by_state = town.run_all(

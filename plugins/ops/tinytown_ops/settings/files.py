@@ -19,7 +19,7 @@ from tinytown.config import (
 )
 from tinytown.errors import ConfigError, NotFound, Refused, UsageError
 from tinytown.identity import TOWN_VARIABLE
-from tinytown.roles import check_kind
+from tinytown.kinds import check_kind
 from tinytown_cli.caller import caller_in
 from tinytown_cli.secrets import has_password
 from tinytown_cli.suggestions import did_you_mean

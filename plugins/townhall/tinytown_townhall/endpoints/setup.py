@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
-from tinytown.roles import Role
 from tinytown_ops.costs.costs_command import budget
 from tinytown_ops.costs.ledger import Budget
 from tinytown_ops.settings.command import list_settings as list_effective_settings
+from tinytown_prompts.roles import Role
 
 from tinytown_townhall.routing import Call, Endpoints
 

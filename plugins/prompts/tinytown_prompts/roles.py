@@ -1,13 +1,13 @@
 """Roles: what a word like ``reviewer`` means for an agent. They are data: of every town, of plugins, of the town itself.
 
-A role is what `--role` says and never guessed from a name. A word that is no role is a free label: it is matched with
-the backlog like any other, and brings no instructions. Knows nothing of agents and prompts.
+A word that is no role is a free label: it is matched with the backlog like any other, and brings no instructions. Knows
+nothing of agents and prompts.
 """
 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
 from importlib.util import find_spec
@@ -15,12 +15,8 @@ from pathlib import Path
 from typing import Literal
 
 import msgspec
-
 from tinytown.config import Config, RoleConfig, read_config
 from tinytown.entry_points import IndexedEntryPoint, installed
-from tinytown.errors import NotFound, UsageError
-from tinytown.model.text import shown
-from tinytown.packages import default_kind, distribution_of, install_hint
 
 _DATA = Path(__file__).with_name("roles.toml")
 #: Entry points of this group are named as their plugin; the value names a file beside the plugin's module: ``module:roles.toml``.
@@ -75,41 +71,7 @@ def _changed(role: Role, table: RoleConfig, origin: str) -> Role:
     return msgspec.structs.replace(role, **changed, origin=origin) if changed else role
 
 
-def start_of_agent(
-    config: Config, role: str, *, cli: str | None, tags: Sequence[str], kinds: Collection[str] = ()
-) -> tuple[str, tuple[str, ...]]:
-    """Kind and tags of a new agent: those given, else its role's, else `choose_kind` of the `kinds` that are offered."""
+def defaults_of_role(config: Config, role: str) -> tuple[str | None, tuple[str, ...]]:
+    """The kind, if it names one, and the tags of agents of this role; nothing for a word that is no role."""
     known = load_roles(config).get(role) or Role(name=role)
-    return cli or known.cli or choose_kind(config, kinds), tuple(tags) or known.tags
-
-
-def check_kind(kind: str, kinds: Collection[str]) -> None:
-    """Raises: NotFound with code ``unknown_kind`` if `kind` is not among the `kinds` that hosts or installed plugins offer."""
-    if kind not in kinds:
-        raise NotFound(
-            f"unknown kind of agent {shown(kind)!r}; available kinds: {', '.join(sorted(kinds)) or 'none'}",
-            hint=install_hint("kinds", kind, "install its plugin, then restart the kernel"),
-            code="unknown_kind",
-            kinds=sorted(kinds),
-        )
-
-
-def choose_kind(config: Config, kinds: Collection[str]) -> str:
-    """The kind of agents that are spawned without one: ``default_cli``, else the only one of `kinds`, else the standard one.
-
-    Raises: UsageError with code ``no_default_kind`` if there is none.
-    """
-    if config.default_cli:
-        return config.default_cli
-    if len(kinds) == 1:
-        return next(iter(kinds))
-    standard = default_kind()
-    distribution = distribution_of("kinds", standard)
-    if standard in kinds or (not kinds and distribution in {entry.distribution for entry in installed("tinytown")}):
-        return standard
-    raise UsageError(
-        f"expected a kind of agents, because the town has no default; available kinds: {', '.join(sorted(kinds)) or 'none'}",
-        hint="name one with --cli, or set default_cli in tinytown.toml" if kinds else install_hint("kinds", standard),
-        code="no_default_kind",
-        kinds=sorted(kinds),
-    )
+    return known.cli, known.tags

@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tinytown import roles
 from tinytown.config import Config, read_config
-from tinytown.entry_points import IndexedEntryPoint
-from tinytown.errors import ConfigError, UsageError
+from tinytown.errors import ConfigError
+from tinytown.kinds import start_of_agent
 from tinytown.model.ids import check_word
 from tinytown.model.text import check_text
-from tinytown.roles import choose_kind, load_roles, start_of_agent
+from tinytown_prompts.roles import load_roles
 from tinytown_testing.installed import install_distribution
 
 BUILT_IN = ["worker", "reviewer", "researcher", "architect", "tester", "devops", "security", "docs"]
@@ -79,39 +78,12 @@ def test_a_plugin_brings_roles_as_data_and_takes_no_name(tmp_path: Path, monkeyp
     assert [*load_roles(Config(name="t"))] == BUILT_IN
 
 
-def test_an_agent_gets_what_was_asked_for_then_what_its_role_says_then_what_the_town_says() -> None:
+def test_the_defaults_of_a_role_are_what_an_agent_of_it_is_spawned_with() -> None:
     town = config(reviewer={"cli": "strict"})
     assert start_of_agent(town, "reviewer", cli=None, tags=()) == ("strict", ("review", "audit"))
     assert start_of_agent(town, "reviewer", cli="other", tags=("go",)) == ("other", ("go",))
     assert start_of_agent(town, "a free word", cli=None, tags=()) == ("plain", ())
     assert start_of_agent(town, "", cli=None, tags=()) == ("plain", ())
-
-
-def without_default(monkeypatch: pytest.MonkeyPatch, *distributions: str) -> Config:
-    """A town that has no default kind, on a machine with these distributions."""
-    entries = tuple(IndexedEntryPoint("x", "x", name, "1") for name in distributions)
-    monkeypatch.setattr(roles, "installed", lambda group: entries)
-    return Config(name="t")
-
-
-@pytest.mark.parametrize(("kinds", "chosen"), [(["own"], "own"), (["own", "shell"], "shell"), (["shell"], "shell")])
-def test_without_a_default_the_only_kind_or_the_standard_one_is_chosen(
-    monkeypatch: pytest.MonkeyPatch, kinds: list[str], chosen: str
-) -> None:
-    assert choose_kind(without_default(monkeypatch), kinds) == chosen
-
-
-def test_where_no_kind_is_known_the_standard_one_is_chosen_if_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert choose_kind(without_default(monkeypatch, "tinytown-shell"), ()) == "shell"
-    with pytest.raises(UsageError, match="available kinds: none") as caught:
-        choose_kind(without_default(monkeypatch, "tinytown-other"), ())
-    assert caught.value.hint == "pip install tinytown-shell"
-
-
-def test_without_a_default_several_kinds_are_an_error_that_lists_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UsageError, match="available kinds: mine, yours") as caught:
-        choose_kind(without_default(monkeypatch, "tinytown-shell"), {"yours", "mine"})
-    assert (caught.value.code, caught.value.fields["kinds"]) == ("no_default_kind", ["mine", "yours"])
 
 
 @pytest.mark.parametrize(
