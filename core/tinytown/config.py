@@ -315,9 +315,8 @@ def read_config(table: Mapping[str, Any], path: Path) -> Config:
     user = load_user_config()
     config = convert_settings(Config, table, path)
     _check(config, path)
-    plugins = {
-        name: user.plugins.get(name, {}) | config.plugins.get(name, {}) for name in user.plugins | config.plugins
-    }
+    names = user.plugins | config.plugins
+    plugins = {name: user.plugins.get(name, {}) | config.plugins.get(name, {}) for name in names}
     merged: dict[str, Any] = {"agent_clis": user.agent_clis | config.agent_clis, "plugins": plugins}
     if user.default_cli and "default_cli" not in table:
         merged["default_cli"] = user.default_cli
@@ -351,9 +350,8 @@ def _read_toml(path: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise ConfigError(
-            f"cannot read {path}: {error.strerror}", hint="check its owner and mode", path=str(path)
-        ) from error
+        why = f"cannot read {path}: {error.strerror}"
+        raise ConfigError(why, hint="check its owner and mode", path=str(path)) from error
     try:
         return tomllib.loads(raw.decode())
     except UnicodeDecodeError as error:

@@ -55,10 +55,11 @@ class Finished(msgspec.Struct, frozen=True, kw_only=True, tag="finished"):
 
 
 class Failed(msgspec.Struct, frozen=True, kw_only=True, tag="failed"):
-    """The round did not do its work. Unless `retryable`, trying again is known to be useless."""
+    """The round did not do its work. Unless `retryable`, a retry is useless; with a `cause`, another model may still do it."""
 
     reason: str
     retryable: bool = True
+    cause: Literal["refused", "context_too_long"] | None = None
     usage: Usage | None = None
     session_id: str | None = None
 
@@ -346,6 +347,17 @@ class QuestionHandler(Protocol):
 
     async def ask(self, work: WorkContext, question: str, options: Sequence[str]) -> str | None:
         """An answer, one of `options` if there are any; None to leave it to the next. Cancelled when the time is over."""
+        ...
+
+
+@runtime_checkable
+class FailureHandler(Protocol):
+    """Is asked before a round fails its task, and may give the task to another agent. Since API 2."""
+
+    name: str
+
+    async def before_failing(self, work: WorkContext, outcome: Outcome) -> str | None:
+        """The reason of the failure, None to leave it to the next. The round settles nothing that it no longer has."""
         ...
 
 

@@ -58,6 +58,7 @@ CONTRIBUTIONS = {
     "gates": Contribution("tinytown_gates", contracts.Gate),
     "services": Contribution("tinytown_services", contracts.Service),
     "question_handlers": Contribution("tinytown_question_handlers", contracts.QuestionHandler),
+    "failure_handlers": Contribution("tinytown_failure_handlers", contracts.FailureHandler),
     "round_access": Contribution("tinytown_round_access", contracts.RoundAccess),
     "round_observers": Contribution("tinytown_round_observers", contracts.RoundObserver),
     "sandboxes": Contribution("tinytown_sandboxes", contracts.Sandbox),
@@ -97,6 +98,11 @@ def tinytown_services(settings: Any, config: Config, root: Path, plugins: Any) -
 @hookspec
 def tinytown_question_handlers(settings: Any, config: Config, root: Path) -> Sequence[contracts.QuestionHandler]:  # type: ignore[empty-body]
     """Who answers what sessions ask, in turn. Since API 2."""
+
+
+@hookspec
+def tinytown_failure_handlers(settings: Any, config: Config, root: Path) -> Sequence[contracts.FailureHandler]:  # type: ignore[empty-body]
+    """Who is asked before a task fails, in turn. Since API 2."""
 
 
 @hookspec

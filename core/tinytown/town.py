@@ -289,10 +289,7 @@ async def connect_town(root: Path, config: Config) -> AsyncGenerator[Town]:
     # Cleaning up after a cancellation uses the link, so it outlasts the block.
     address = await trio.to_thread.run_sync(address_of, root, config, abandon_on_cancel=True)
     opened = open_link(address, on_push=on_push, on_connected=on_connected, prepare=prepare)
-    async with (
-        open_lasting(opened) as link,
-        open_link(address, prepare=prepare, stall_s=None) as reading,
-    ):
+    async with open_lasting(opened) as link, open_link(address, prepare=prepare, stall_s=None) as reading:
         town = Town(root, config, link, channels)
         await town.run(load_library())
         try:

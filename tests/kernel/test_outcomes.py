@@ -7,7 +7,18 @@ from typing import Any
 import pytest
 import tinytown.kernel.round_runner
 import trio
-from tinytown.contracts import Failed, Finished, Interrupted, Lost, Unauthorized, Unavailable, Usage
+from tinytown.contracts import (
+    Failed,
+    FailureHandler,
+    Finished,
+    Interrupted,
+    Lost,
+    Outcome,
+    Unauthorized,
+    Unavailable,
+    Usage,
+    WorkContext,
+)
 from tinytown.errors import BackendUnavailable, Refused
 from tinytown.model.messages import Informational, Query
 from tinytown_cli import administration
@@ -82,6 +93,42 @@ async def test_a_failure_that_is_not_retryable_fails_the_task_at_once(
         agent = await town.spawn("ada")
         task = await town.wait_for_task((await agent.assign("do it")).id)
         assert (task.state, task.attempts, task.reason) == ("failed", 1, "there is no such file")
+
+
+class Handler(FailureHandler):
+    """Says something before a task fails, and notes which outcomes it has seen."""
+
+    def __init__(self, name: str, answer: Any = None) -> None:
+        self.name = name
+        self.answer = answer
+        self.seen: list[tuple[str | None, Outcome]] = []
+
+    async def before_failing(self, work: WorkContext, outcome: Outcome) -> str | None:
+        self.seen.append((work.task and work.task.id, outcome))
+        if isinstance(self.answer, BaseException):
+            raise self.answer
+        answer: str | None = self.answer
+        return answer
+
+
+async def test_before_a_task_fails_handlers_are_asked_until_one_has_the_reason(
+    town_dir, scripted_backend, scripted_answers
+) -> None:
+    town_dir.configure(max_attempts=2, retry_delay_s=0.01)
+    failed = Failed(reason="no", retryable=False, cause="refused")
+    scripted_backend.script = scripted_answers(Failed(reason="once"), failed, Lost(reason="gone"), Finished(text="x"))
+    bad, silent = Handler("bad", SystemExit(2)), Handler("silent")
+    odd, late = Handler("odd", 5), Handler("late", "never asked")
+    scripted_backend.failure_handlers = [bad, silent, odd, late]
+    async with town_dir.open() as town:
+        agent = await town.spawn("ada")
+        task = await town.wait_for_task((await agent.assign("do it")).id)
+        assert (task.state, task.attempts, task.reason, task.result) == ("failed", 2, "5", "no")
+        assert bad.seen == silent.seen == odd.seen == [(task.id, failed)], "not for an attempt that is tried again"
+        assert late.seen == []
+        (fault,) = await town_dir.wait_for_events(town, 1, "plugin_reported")
+        assert fault["text"].startswith("failure handler bad failed")
+        assert (await town.wait_for_task((await agent.assign("more")).id)).state == "completed"
 
 
 async def test_the_retry_budget_holds_over_kernels_and_agents(

@@ -115,7 +115,8 @@ class Anything:
         self.scope = "host"
         self.routes, self.panels, self.page = (), (), None
     def __getattr__(self, method):
-        if method in "open read write claims check run call problem wrap settle ask waiting began ended wants".split():
+        methods = "open read write claims check run call problem wrap settle ask before_failing waiting began ended wants"
+        if method in methods.split():
             return lambda *arguments: None
         raise AttributeError(method)
 
@@ -210,6 +211,10 @@ def tinytown_prompt_sections(agent, task):
 @hookimpl
 def tinytown_question_handlers(root):
     return [Anything("handler")]
+
+@hookimpl
+def tinytown_failure_handlers(root):
+    return [Anything("fallback")]
 
 @hookimpl
 def tinytown_round_environment(agent, settings):
@@ -357,6 +362,7 @@ def test_every_hook_is_asked_and_what_it_returns_is_there(workshop: Workshop) ->
     assert [service.name for service in plugins.services] == ["service", root]
     assert list(plugins.contributed("round_access")) == ["access"]
     assert list(plugins.contributed("round_observers")) == ["observer"]
+    assert list(plugins.contributed("failure_handlers")) == ["fallback"]
     assert [sandbox.name for sandbox in plugins.sandboxes] == ["sandbox"]
     assert plugins.contributed("commands")["greet"].target == "greeting.cli:greet"
     assert plugins.prompt_sections(AGENTS[0], TASK) == ("# For ada", "do it")
@@ -383,7 +389,7 @@ def test_every_hook_is_asked_and_what_it_returns_is_there(workshop: Workshop) ->
 
 def test_the_names_of_all_hooks_are_known() -> None:
     assert hook_specs().arguments["tinytown_status_sinks"] == ("settings", "config", "root")
-    assert len(hook_specs().arguments) == 25
+    assert len(hook_specs().arguments) == 26
     assert hook_specs().arguments["tinytown_gates"] == ("settings", "config", "root")
 
 

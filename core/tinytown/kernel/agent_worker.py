@@ -233,9 +233,8 @@ class AgentWorker:
         return True
 
     async def _report_state(self, state: str, reason: str) -> None:
-        self.desired_state = await self._town.run(
-            self._town.operations.report_agent_state(self.agent.id, self._fence, state, reason)
-        )
+        report = self._town.operations.report_agent_state(self.agent.id, self._fence, state, reason)
+        self.desired_state = await self._town.run(report)
 
     async def _refresh(self) -> None:
         agent = await self._town.run(self._town.operations.agent(self.agent.id))

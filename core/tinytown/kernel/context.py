@@ -160,6 +160,19 @@ class KernelContext:
             except Exception as error:
                 await self.report_fault(observer, f"round observer {name}", error)
 
+    async def first_answer(self, kind: str, ask: Callable[[Any], Awaitable[T | None]]) -> T | None:
+        """The first answer of the contributed objects of a kind, asked in turn; one that fails is reported and has none."""
+        for name, asked in self.plugins.contributed(kind).items():
+            try:
+                with self.call(asked):
+                    answer = await ask(asked)
+            except Exception as error:
+                await self.report_fault(asked, f"{kind[:-1].replace('_', ' ')} {name}", error)
+                continue
+            if answer is not None:
+                return answer
+        return None
+
     @asynccontextmanager
     async def open_access(self, agent: Agent, tasks: Sequence[Task]) -> AsyncGenerator[Mapping[str, str]]:
         """The variables by which the processes of a round reach the town, and nothing else, until the block is left."""

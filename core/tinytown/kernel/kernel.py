@@ -129,10 +129,9 @@ class Kernel:
         return int(self.town.config.lease_s * 1000)
 
     async def _set_up(self) -> None:
-        await self.town.run(
-            self.town.operations.setup({**self.town.config.server_settings, "gates": len(self.plugins.gates)})
-        )
-        await self.town.run(self.town.operations.set_budgets(self.town.config.budgets.server_numbers))
+        config, operations = self.town.config, self.town.operations
+        await self.town.run(operations.setup({**config.server_settings, "gates": len(self.plugins.gates)}))
+        await self.town.run(operations.set_budgets(config.budgets.server_numbers))
 
     def _receive(self, text: str) -> None:
         self.placement.receive(text)

@@ -57,26 +57,26 @@ def resolve(
             return Resolution("nack", reason=reason, text=text)
         case contracts.Failed(reason=reason, retryable=retryable):
             if task is not None and (not retryable or task.attempts >= limits.max_attempts):
-                return Resolution("ack", "fail", reason=_brief(reason), text=reason[-_TEXT_CHARACTERS:])
-            return Resolution("nack", delay_s=delay_s, reason=_brief(reason))
+                return Resolution("ack", "fail", reason=brief(reason), text=reason[-_TEXT_CHARACTERS:])
+            return Resolution("nack", delay_s=delay_s, reason=brief(reason))
         case contracts.Lost(reason=reason, stderr_tail=tail):
             text = f"{reason}: {tail.strip()[-500:]}" if tail.strip() else reason
             if task is not None and task.attempts >= limits.max_attempts:
-                return Resolution("ack", "fail", reason=_brief(text), text=text)
-            return Resolution("nack", delay_s=delay_s, reason=_brief(text))
+                return Resolution("ack", "fail", reason=brief(text), text=text)
+            return Resolution("nack", delay_s=delay_s, reason=brief(text))
         case contracts.RateLimited(reason=reason, retry_after_s=after_s):  # the account is parked, not the mail
             throttled_ms = int(after_s * 1000) if after_s is not None and 0 < after_s < _NONSENSE_S else -1
-            return Resolution("return", reason=_brief(reason), throttled_ms=throttled_ms)
+            return Resolution("return", reason=brief(reason), throttled_ms=throttled_ms)
         case contracts.Unauthorized(reason=reason, hint=hint) | contracts.Unavailable(reason=reason, hint=hint):
-            text = _brief(f"{reason}; {hint}" if hint else reason)
-            return Resolution("return", reason=_brief(reason), stop_reason=text)
+            text = brief(f"{reason}; {hint}" if hint else reason)
+            return Resolution("return", reason=brief(reason), stop_reason=text)
         case contracts.Interrupted(reason=reason):  # the delay: a session that interrupts itself would be a busy loop
-            return Resolution("return", reason=_brief(reason), delay_s=0.0 if requested else limits.retry_delay_s)
+            return Resolution("return", reason=brief(reason), delay_s=0.0 if requested else limits.retry_delay_s)
         case _:
             assert_never(outcome)
 
 
-def _brief(reason: str) -> str:
+def brief(reason: str) -> str:
     """A reason of bounded length. Its end stays: that is where an error says what is wrong."""
     return shown(reason, 2000) if len(reason) <= 2000 else f"{shown(reason, 200)} {shown(reason[-1700:], 1700)}"
 

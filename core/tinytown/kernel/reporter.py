@@ -52,17 +52,13 @@ class Reporter:
 
     async def ask(self, question: str, options: Sequence[str] = (), *, timeout_s: float = 600.0) -> str | None:
         """The answer of the first handler that has one."""
+
+        async def answer_of(handler: QuestionHandler) -> str | None:
+            answer = await handler.ask(self._work, question, tuple(options))
+            return str(answer) if answer is not None and (answer in options or not options) else None
+
         with self._context.processes.clock.move_on_after(timeout_s):
-            handlers: Mapping[str, QuestionHandler] = self._context.plugins.contributed("question_handlers")
-            for name, handler in handlers.items():
-                try:
-                    with self._context.call(handler):
-                        answer = await handler.ask(self._work, question, tuple(options))
-                except Exception as error:  # the next one may know
-                    await self._context.report_fault(handler, f"question handler {name}", error)
-                    continue
-                if answer is not None and (answer in options or not options):
-                    return str(answer)
+            return await self._context.first_answer("question_handlers", answer_of)
         return None
 
     async def forward(self) -> None:
@@ -107,9 +103,8 @@ def _in_one_line(activity: Activity) -> str:
         case ToolCall(title=title, status=status):
             line = title if status == "running" else f"{title}: {status}"
         case Plan(entries=entries):
-            line = (
-                f"plan: {sum(entry.status == 'completed' for entry in entries)} of {counted(len(entries), 'step')} done"
-            )
+            done = sum(entry.status == "completed" for entry in entries)
+            line = f"plan: {done} of {counted(len(entries), 'step')} done"
         case Diff(path=path):
             line = f"changed {path}"
     return shown(line, 200)

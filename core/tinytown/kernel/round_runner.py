@@ -10,7 +10,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -44,7 +44,7 @@ from tinytown.kernel.boxes import log_path
 from tinytown.kernel.context import KernelContext
 from tinytown.kernel.gates import run_gates, wanting_gates
 from tinytown.kernel.host_limits import check_room
-from tinytown.kernel.outcome_policy import Resolution, outcome_of, read_outcome, resolve
+from tinytown.kernel.outcome_policy import Resolution, brief, outcome_of, read_outcome, resolve
 from tinytown.kernel.pricing import charge_of
 from tinytown.kernel.prompt import build_prompt
 from tinytown.kernel.recovery import machine_id
@@ -362,10 +362,9 @@ class RoundRunner:
             back.clear()
 
     def _check_room(self) -> None:
-        root, workspaces = self._town.root, self._context.workspaces
-        check_room(
-            self._town.config.limits.disk_reserve_bytes, state_directory(root), workspaces.get(self.agent.id, root)
-        )
+        root, limits = self._town.root, self._town.config.limits
+        workspace = self._context.workspaces.get(self.agent.id, root)
+        check_room(limits.disk_reserve_bytes, state_directory(root), workspace)
 
     async def _prompt(self, tasks: list[Task], messages: tuple[Message, ...]) -> str:
         task, needed = only_task(tasks), list[Task]()
@@ -396,9 +395,8 @@ class RoundRunner:
                 self._check_room()
                 with trio.move_on_after(lease_s / 3):
                     renewed = tuple(work.deliveries)
-                    kept = await self._town.run(
-                        self._town.operations.renew(self.agent.id, renewed, lease_ms=int(lease_s * 1000))
-                    )
+                    renew = self._town.operations.renew(self.agent.id, renewed, lease_ms=int(lease_s * 1000))
+                    kept = await self._town.run(renew)
                     if not all(held for held, each in zip(kept, renewed, strict=True) if each in work.deliveries):
                         self.interrupt("the lease on its mail was lost")
                         return
@@ -426,6 +424,12 @@ class RoundRunner:
             max(delivery.deliveries for delivery in work.deliveries),
             requested=self._interrupt_reason is not None,
         )
+        if settled.fate == "fail":
+            with trio.CancelScope(shield=True, relative_deadline=within_s) as self._storing:
+                reason = await self._context.first_answer(
+                    "failure_handlers", lambda handler: handler.before_failing(work.context, outcome)
+                )
+                settled = replace(settled, reason=brief(str(reason))) if reason else settled
         if isinstance(outcome, Finished | Failed) and outcome.session_id:
             self._session_id = outcome.session_id
         usage = (outcome.usage if isinstance(outcome, Finished | Failed) else None) or work.reporter.used
@@ -482,11 +486,11 @@ class RoundRunner:
                 except ServerUnreachable:
                     await trio.sleep(_AGAIN_S)
                 except StaleLease:  # the outcome no longer counts, but its cost does
-                    late = self._town.operations.charge_round(
-                        self.agent.id, work.round_id, charge, task_ids=work.task_ids
-                    )
+                    operations, ids = self._town.operations, work.task_ids
                     with suppress(TinytownError):
-                        await self._town.run(late)
+                        await self._town.run(
+                            operations.charge_round(self.agent.id, work.round_id, charge, task_ids=ids)
+                        )
                     raise
                 else:
                     break

@@ -50,9 +50,8 @@ async def open_workspace(context: KernelContext, work: WorkContext, purpose: Pur
             if workspace := await claiming(context, work.agent, work.task):
                 _record(workspace, work)
                 opened = partial(workspace.open, work, purpose)
-                directory = await stack.enter_async_context(
-                    context.enter(workspace, f"workspace {workspace.name}", opened)
-                )
+                entered = context.enter(workspace, f"workspace {workspace.name}", opened)
+                directory = await stack.enter_async_context(entered)
                 _record(workspace, work, directory)
             context.workspaces[work.agent.id] = directory
             yield directory

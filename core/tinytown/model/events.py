@@ -290,9 +290,8 @@ def read_event(stream_id: str, fields: Mapping[str, str]) -> Event:
     members = {name: text for name, text in fields.items() if name != "type" and text != ""}
     if type_ in _KINDS:
         with suppress(msgspec.ValidationError):
-            event: Event = msgspec.convert(
-                {"type": type_, "id": stream_id, "at": at, **members}, _KINDS[type_], strict=False
-            )
+            whole = {"type": type_, "id": stream_id, "at": at, **members}
+            event: Event = msgspec.convert(whole, _KINDS[type_], strict=False)
             return event
     return OtherEvent(id=stream_id, at=at, type=type_, fields=members)
 

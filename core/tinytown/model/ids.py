@@ -64,9 +64,8 @@ def check_agent_name(name: str) -> str:
     expected = "an agent name of 1 to 63 letters, digits, '.', '_' or '-'"
     _matched(_AGENT_NAME, name, expected, hint="begin with a letter or digit and leave out spaces, slashes and colons")
     if name.lower() in SUPERVISOR_NAMES:
-        raise UsageError(
-            f"{name!r} is the human side of the town and cannot be an agent's name", hint=f"try {name}-helper"
-        )
+        why = f"{name!r} is the human side of the town and cannot be an agent's name"
+        raise UsageError(why, hint=f"try {name}-helper")
     return name
 
 

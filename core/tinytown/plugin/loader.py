@@ -151,9 +151,8 @@ class Plugin:
             hook = options.get("specname") or name
             if hook not in known and options["optionalhook"]:
                 continue
-            _check_implementation(
-                known, hook, getattr(module, name), wraps=options["wrapper"] or options["hookwrapper"]
-            )
+            wraps = options["wrapper"] or options["hookwrapper"]
+            _check_implementation(known, hook, getattr(module, name), wraps=wraps)
             self.arguments[hook] = tuple(inspect.signature(getattr(module, name)).parameters)
             ranks[hook] = options["trylast"] - options["tryfirst"]
         manager.register(module, self.name)
@@ -202,8 +201,7 @@ def _check_implementation(known: Mapping[str, tuple[str, ...]], hook: str, funct
         if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.POSITIONAL_ONLY):
             raise PluginRefused(f"{hook} takes {parameter}; its arguments are named one by one, none keyword-only")
         if name not in known[hook]:
-            raise PluginRefused(
-                f"{hook} has no argument {name!r}", hint=f"it has: {', '.join(known[hook]) or 'none at all'}"
-            )
+            has = ", ".join(known[hook]) or "none at all"
+            raise PluginRefused(f"{hook} has no argument {name!r}", hint=f"it has: {has}")
         if parameter.default is not parameter.empty:
             raise PluginRefused(f"{hook} gives its argument {name!r} a default", hint="leave the default out")

@@ -113,9 +113,7 @@ class Plugins:
     def mark_faulty(self, plugin: str, stage: str, error: BaseException) -> PluginError:
         """Record that something of a plugin failed at run time; the error that names the plugin. `stage` says where (``sink
         journal``); the first failure of each is kept. The object stays registered: its caller decides."""
-        known = next(
-            (known for known in self._plugins if known.name == plugin and known.manager), loader.Plugin(plugin)
-        )
+        known = next((each for each in self._plugins if each.name == plugin and each.manager), loader.Plugin(plugin))
         return self._blame(known, stage, error)
 
     def suspend(self, plugin: str, reason: str) -> None:
@@ -158,9 +156,7 @@ class Plugins:
     @property
     def plugins_wanting_data(self) -> tuple[str, ...]:
         """The plugins with a hook that takes what they keep in the town."""
-        return tuple(
-            plugin.name for plugin in self._plugins if any("data" in names for names in plugin.arguments.values())
-        )
+        return tuple(each.name for each in self._plugins if any("data" in names for names in each.arguments.values()))
 
     def prompt_sections(
         self, agent: Agent, task: Task | None, data: Mapping[str, Mapping[str, Any]] = _NO_DATA
@@ -292,9 +288,7 @@ class Plugins:
         """A town that requires a plugin does not start without it, or with another version of it."""
         for text in self._config.required_plugins:
             name, _, versions = re.sub(r"([=<>!~])", r" \1", text, count=1).partition(" ")
-            plugin = next(
-                (plugin for plugin in self._plugins if plugin.name == name), loader.Plugin(name, status="missing")
-            )
+            plugin = next((each for each in self._plugins if each.name == name), loader.Plugin(name, status="missing"))
             problem = ""
             try:
                 if plugin.status != "active":

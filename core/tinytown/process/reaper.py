@@ -464,9 +464,8 @@ class Reaper:
             self._children.close()
             for fd in (self._lifeline_held, *self._controls.values(), *self._orphaned_sockets):
                 os.close(fd)
-            resource.setrlimit(
-                resource.RLIMIT_NOFILE, (self._open_files, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
-            )
+            most_files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+            resource.setrlimit(resource.RLIMIT_NOFILE, (self._open_files, most_files))
             RunSupervisor(socket.socket(fileno=control), stdio, self._lifeline, self._run_dir).run()
             status = 0
         except BaseException:

@@ -255,9 +255,8 @@ class ProcessSupervisor:
         town, round_id = env.get("TINYTOWN_TOWN"), reaper.round_id_in(env)
         if town and round_id:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + runner.END_BOUND_S):
-                await trio.to_thread.run_sync(
-                    lambda: sweep_orphans(self._run_dir, town_root=Path(town), round_id=round_id)
-                )
+                sweep = partial(sweep_orphans, self._run_dir, town_root=Path(town), round_id=round_id)
+                await trio.to_thread.run_sync(sweep)
 
 
 class WrappedProcesses(ProcessSupervisor):

@@ -78,9 +78,8 @@ class AgentOperations(OperationBase):
         check_one_of("a desired state", desired_state, DESIRED_STATES)
         if reason:
             check_text("a reason", reason, 10_000)
-        return self._call(
-            "agent_set_desired_state", decoders.to_agent, agent, desired_state, "now" if now else "soon", reason
-        )
+        urgency = "now" if now else "soon"
+        return self._call("agent_set_desired_state", decoders.to_agent, agent, desired_state, urgency, reason)
 
     def place_agents(
         self, host: str, backends: Iterable[str], *, count: int, accounts: Mapping[str, str] | None = None

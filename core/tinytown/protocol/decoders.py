@@ -106,9 +106,8 @@ def to_status(reply: Reply) -> results.Status:
 def to_mailbox_entry(place: Any, _member: Any, deliveries: Any, body: Any, score: Any) -> results.MailboxEntry:
     until = None if place == b"queued" or int(score) >= _WITH_NEXT_MS else rfc3339(int(score))
     where: Any = to_text(place)
-    return results.MailboxEntry(
-        place=where, deliveries=int(deliveries), until=until, raw=body, message=try_message(body)
-    )
+    message = try_message(body)
+    return results.MailboxEntry(place=where, deliveries=int(deliveries), until=until, raw=body, message=message)
 
 
 def to_inbox(reply: Reply) -> results.Inbox:

@@ -82,10 +82,8 @@ class WholeTownOperations(OperationBase):
 
     def plugin_field(self, plugin: str, field: str) -> Operation[Any]:
         """One value of a plugin; None if there is none."""
-        key = self.keys.plugin(check_id("a plugin's name", plugin))
-        return Operation(
-            ("HGET", key, check_id("a field", field)), lambda reply: None if reply is None else _value(reply)
-        )
+        command = ("HGET", self.keys.plugin(check_id("a plugin's name", plugin)), check_id("a field", field))
+        return Operation(command, lambda reply: None if reply is None else _value(reply))
 
     def set_plugin_field(
         self, plugin: str, field: str, value: Any, *, expected: Any = msgspec.UNSET, event: OwnEvent | None = None
@@ -120,6 +118,5 @@ class WholeTownOperations(OperationBase):
 
     def wait_for_events(self, cursor: str, *, block_ms: int, count: int = 500) -> Operation[tuple[Event, ...]]:
         """Like `events_after`, waiting on the server for up to `block_ms`; needs a connection of its own."""
-        return Operation(
-            ("XREAD", "COUNT", count, "BLOCK", block_ms, "STREAMS", self.keys.events, cursor), decoders.to_stream_events
-        )
+        command = ("XREAD", "COUNT", count, "BLOCK", block_ms, "STREAMS", self.keys.events, cursor)
+        return Operation(command, decoders.to_stream_events)

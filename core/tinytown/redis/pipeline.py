@@ -144,9 +144,8 @@ class Pipeline:
 
     def reconnected(self) -> None:
         """Put the subscriptions in front of everything that waits."""
-        self._waiting.extendleft(
-            Request(pack(("SUBSCRIBE", channel)), repeatable=True, channel=channel) for channel in self.channels
-        )
+        for channel in self.channels:
+            self._waiting.appendleft(Request(pack(("SUBSCRIBE", channel)), repeatable=True, channel=channel))
 
     def connection_lost(self, why: TinytownError) -> None:
         """The connection is gone: what was outstanding waits again if it may be repeated, and else is unconfirmed."""

@@ -10,6 +10,7 @@ import signal
 from dataclasses import dataclass
 from typing import assert_never
 
+import msgspec
 from tinytown.contracts import Failed, Finished, Lost, Outcome, RateLimited, Unauthorized, Unavailable
 from tinytown.errors import ProcessFailed
 from tinytown.model.text import shown
@@ -101,8 +102,8 @@ def outcome_of_failure(failure: Failure, state: RunState, hints: FixHints, *, gu
             return Unauthorized(reason=failure.reason, hint="add credit to the account, or use another one")
         case "model_unknown":
             return Unavailable(reason=failure.reason, hint=f"set {hints.model_key} to a model of your account")
-        case "context_too_long" | "refused":
-            return _failed(state, failure.reason, retryable=False)
+        case "context_too_long" | "refused" as cause:
+            return msgspec.structs.replace(_failed(state, failure.reason, retryable=False), cause=cause)
         case "server_error" | "unreachable" if not guessed:
             return RateLimited(reason=f"{hints.title} gets no answer from its model's server: {failure.reason}")
         case "server_error" | "unreachable" | "no_session" | "limit_reached" | "tools_missing" | "other":

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tinytown.config import Config
-    from tinytown.contracts import QuestionHandler, RoundObserver, Service
+    from tinytown.contracts import FailureHandler, QuestionHandler, RoundObserver, Service
     from tinytown.model.events import OtherEvent
     from tinytown.plugin import Plugins
 
@@ -131,7 +131,7 @@ def tinytown_services(settings: OpsSettings, plugins: Plugins, config: Config) -
     from tinytown_ops.answers.service import QuestionAnswers
     from tinytown_ops.chatter.service import ChatterBrake
     from tinytown_ops.costs.retention import CostRetention
-    from tinytown_ops.fallback import Fallback
+    from tinytown_ops.fallback.service import Fallback
     from tinytown_ops.housekeeping import Housekeeping
     from tinytown_ops.retention import Retention
     from tinytown_ops.watchdog.service import Watchdog
@@ -140,6 +140,14 @@ def tinytown_services(settings: OpsSettings, plugins: Plugins, config: Config) -
     services = (Watchdog(plugins), brake, CostRetention(), Retention(), Housekeeping(), QuestionAnswers())
     # A service of the town asks for its lease again and again, so that one without work is left out.
     return (*services, Fallback(settings.fallback)) if settings.fallback else services
+
+
+@hookimpl
+def tinytown_failure_handlers(settings: OpsSettings) -> Sequence[FailureHandler]:
+    """Who gives a task that a model cannot do to another kind of agents."""
+    from tinytown_ops.fallback.handler import DeclinedTasks
+
+    return (DeclinedTasks(settings.fallback),) if settings.fallback else ()
 
 
 @hookimpl
@@ -162,8 +170,8 @@ def tinytown_question_handlers() -> Sequence[QuestionHandler]:
 def tinytown_event_text(event: OtherEvent) -> str | None:
     """What an agent asks, and who stands in for whom."""
     if event.type == "task_fell_back":
-        named = {name: event.fields.get(name, "?") for name in ("task", "from", "to")}
-        return "task {task:.8} was given to {to}, because {from} cannot work".format(**named)
+        named = {name: event.fields.get(name, "?") for name in ("task", "from", "to", "reason")}
+        return "task {task:.8} was given to {to} in place of {from}: {reason}".format(**named)
     if event.type != "question_asked":
         return None
     return f"{event.fields.get('agent', '?')} asks: {event.fields.get('text', '')}"

@@ -16,6 +16,7 @@ from tinytown.contracts import (
     AgentBackend,
     AgentContext,
     AgentSession,
+    FailureHandler,
     Finished,
     Gate,
     Outcome,
@@ -113,6 +114,7 @@ class ScriptedBackend:
     round_access: list[RoundAccess] = field(default_factory=list[RoundAccess])
     round_observers: list[RoundObserver] = field(default_factory=list[RoundObserver])
     question_handlers: list[QuestionHandler] = field(default_factory=list[QuestionHandler])
+    failure_handlers: list[FailureHandler] = field(default_factory=list[FailureHandler])
     environment: Callable[[Agent, Task | None], Mapping[str, str]] = lambda agent, task: {}
     sections: Callable[[Agent, Task | None], Sequence[str]] = lambda agent, task: ()
     choose: Callable[[Task, Sequence[Agent]], str | None] = lambda task, agents: None
@@ -175,6 +177,11 @@ def tinytown_sandboxes() -> list[Sandbox]:
 @hookimpl
 def tinytown_question_handlers() -> list[QuestionHandler]:
     return current.question_handlers
+
+
+@hookimpl
+def tinytown_failure_handlers() -> list[FailureHandler]:
+    return current.failure_handlers
 
 
 @hookimpl

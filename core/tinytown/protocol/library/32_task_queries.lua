@@ -30,11 +30,7 @@ end)
 -- task_meta: id, name, JSON value -> fields; one plugin's table beside the task ('' removes it)
 register('task_meta', function(base, a)
   local id = find_task(base, a[1])
-  if a[3] == '' then
-    redis.call('HDEL', task_key(base, id), 'meta:' .. a[2])
-  else
-    redis.call('HSET', task_key(base, id), 'meta:' .. a[2], a[3])
-  end
-  redis.call('HSET', task_key(base, id), 'updated_at', integer_text(now_ms()))
+  redis.call('HSET', task_key(base, id), 'meta:' .. a[2], a[3], 'updated_at', integer_text(now_ms()))
+  if a[3] == '' then redis.call('HDEL', task_key(base, id), 'meta:' .. a[2]) end
   return task_reply(base, id)
 end)

@@ -22,6 +22,7 @@ from tinytown_cli.formatting import brief_id
 from tinytown_cli.hosting import fitting_hosts, host_blocker
 
 from tinytown_ops.costs.ledger import Account
+from tinytown_ops.fallback.hand_over import declined_by
 
 _DEPTH = 12
 _BREADTH = 8
@@ -86,15 +87,14 @@ def task_blockers(task: Task, situation: Situation, *, depth: int = _DEPTH) -> t
             return (Blocker(code=task.state, text=f"it is {task.state}{_because(task.reason)}", fix=fix, task=task.id),)
         case "running":
             since = _elapsed(task.since, situation.now_ms)
-            return (
-                Blocker(
-                    code="running",
-                    text=f"{task.assigned_to} has been working on it{since}",
-                    fix=f"tt logs {task.assigned_to} --follow",
-                    task=task.id,
-                    agent=task.assigned_to,
-                ),
+            running = Blocker(
+                code="running",
+                text=f"{task.assigned_to} has been working on it{since}",
+                fix=f"tt logs {task.assigned_to} --follow",
+                task=task.id,
+                agent=task.assigned_to,
             )
+            return (running, *_declined(task))
         case "verifying":
             text = (
                 f"submitted by {task.assigned_to}; gates have been checking it{_elapsed(task.since, situation.now_ms)}"
@@ -114,7 +114,7 @@ def task_blockers(task: Task, situation: Situation, *, depth: int = _DEPTH) -> t
         case "pending":
             return _on_backlog(task, situation, depth)
         case "assigned":
-            return _with_agent(task, situation)
+            return (*_with_agent(task, situation), *_declined(task))
 
 
 def agent_blockers(agent: Agent, situation: Situation) -> tuple[Blocker, ...]:
@@ -306,6 +306,14 @@ def _with_agent(task: Task, situation: Situation) -> tuple[Blocker, ...]:
     if not blockers:
         add("about_to_begin", f"{agent.name} is about to start it")
     return tuple(blockers)
+
+
+def _declined(task: Task) -> tuple[Blocker, ...]:
+    """Who had the task before its agent, and could not do it."""
+    return tuple(
+        Blocker(code="declined", text=f"taken over from {each}", task=task.id, agent=each.agent)
+        for each in declined_by(task)
+    )
 
 
 def _is_about_budget(reason: str | None) -> bool:

@@ -6,29 +6,29 @@ with it, and nothing goes back by itself: who has a task by then keeps it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing, suppress
 from typing import Literal
 
 import trio
 from tinytown.contracts import Service
 from tinytown.errors import ServerUnreachable, TinytownError
-from tinytown.model.agents import Agent
 from tinytown.model.events import AccountParked, AgentStateChanged, Event, TaskStateChanged
 from tinytown.town import Town
 from tinytown_sinks import events_from
 
 from tinytown_ops.costs import ledger
+from tinytown_ops.fallback.hand_over import declined_by, hand_over
+from tinytown_ops.fallback.stand_ins import can_work, kinds_left, stand_in
 
-#: The event of a task that was given to another agent.
-MOVED = "task_fell_back"
 _PAUSE_S = 1.0
 
 
 class Fallback(Service):
     """Gives the tasks of agents that cannot work to agents of the kinds that `kinds` lists for theirs, the first first.
 
-    An agent cannot work while its account is parked, and in the state ``error``. Who stands in has the same role.
+    An agent cannot work while its account is parked, and in the state ``error``. Who stands in has the same role, and is of no
+    kind that has declined the task.
     """
 
     name = "fallback"
@@ -49,19 +49,24 @@ class Fallback(Service):
 
     async def _move(self, town: Town) -> None:
         agents = await town.agents()
-        accounts = await town.run(ledger.accounts(town.operations.keys))
-        parked = {account.name for account in accounts if account.parked_until}
+        parked = await parked_accounts(town)
         for agent in agents:
-            if agent.cli in self._kinds and not _can_work(agent, parked):
+            if agent.cli in self._kinds and not can_work(agent, parked):
+                without_stand_in: set[tuple[str, ...]] = set()
                 for task in await town.tasks(state="assigned", agent=agent.name):
-                    stand_in = _stand_in(agent, agents, self._kinds[agent.cli], parked)
-                    if stand_in is None:
-                        break
-                    with suppress(TinytownError):  # the task is in progress or gone by now, or so is the agent
-                        await town.run(town.operations.assign_task(task.id, stand_in.name))
-                        about = {"task": task.id, "from": agent.name, "to": stand_in.name}
-                        await town.run(town.operations.emit(MOVED, {**about, "reason": agent.reason or ""}))
+                    kinds = kinds_left(self._kinds, agent.cli, declined_by(task))
+                    to = None if kinds in without_stand_in else stand_in(agent, agents, kinds, parked)
+                    if to is None:
+                        without_stand_in.add(kinds)
+                        continue
+                    with suppress(TinytownError):
+                        await town.run(hand_over(town.operations.keys, task, to, agent.reason or "it cannot work"))
                     agents = await town.agents()
+
+
+async def parked_accounts(town: Town) -> set[str]:
+    """The names of the accounts that are rate limited."""
+    return {each.name for each in await town.run(ledger.accounts(town.operations.keys)) if each.parked_until}
 
 
 def _may_need_it(event: Event) -> bool:
@@ -74,17 +79,3 @@ def _may_need_it(event: Event) -> bool:
             return new == "assigned"
         case _:
             return False
-
-
-def _can_work(agent: Agent, parked: Collection[str]) -> bool:
-    return agent.state != "error" and (agent.account or agent.cli) not in parked
-
-
-def _stand_in(agent: Agent, agents: Sequence[Agent], kinds: Sequence[str], parked: Collection[str]) -> Agent | None:
-    """The agent with the least to do among those of the first kind that has one who can work."""
-    able = [
-        each
-        for each in agents
-        if each.cli in kinds and each.role == agent.role and each.desired_state == "running" and _can_work(each, parked)
-    ]
-    return min(able, key=lambda each: (kinds.index(each.cli), each.open_tasks, each.name), default=None)
