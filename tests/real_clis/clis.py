@@ -39,6 +39,7 @@ class RealCli:
     - `tells_usage`: it says what it consumed; `tells_progress`: it prints something before the end.
     - `streams`: it asks its model for streams.
     - `escapes_at`: what names a file for it, an @, gets a backslash.
+    - `refusal`: the reason by which the server of its model says that this has refused; None if it does not pass it on.
     - `takes_mail`: its models can be shown something while they work.
     - `can_ask`: it can ask for permission in the middle of a round.
     - `warns_of_tools`: it can be seen from outside that an MCP server of it did not start.
@@ -56,6 +57,7 @@ class RealCli:
     tells_usage: bool = True
     tells_progress: bool = True
     streams: bool = True
+    refusal: str | None = None
     escapes_at: bool = False
     takes_mail: bool = False
     can_ask: bool = False
@@ -118,6 +120,7 @@ CLAUDE = RealCli(
     settings=lambda url: {"permissions": "full"},
     keys=("ANTHROPIC_API_KEY",),
     commits_under_write=bool(shutil.which("bwrap") and shutil.which("socat")),
+    refusal="refusal",
     takes_mail=True,
     can_ask=True,
 )
@@ -128,6 +131,7 @@ CODEX = RealCli(
     settings=_codex_settings,
     keys=("CODEX_API_KEY",),
     commits_under_write=True,
+    refusal="content_filter",
     takes_mail=True,
     can_ask=True,
 )
@@ -194,6 +198,7 @@ OPENCODE = RealCli(
     },
     settings=lambda url: {"model": "models/m", "patience_s": 4.0},
     table=("clis", "opencode"),
+    refusal="content_filter",
     warns_of_tools=False,
 )
 REAL_CLIS = (CLAUDE, CODEX, AUGGIE, GEMINI, COPILOT, AIDER, OPENCODE)

@@ -293,9 +293,21 @@ async def test_trouble_with_the_server_is_told_apart(
         outcome = await agent.run(trouble)
     assert isinstance(outcome, expected), outcome
     if isinstance(outcome, Failed):
-        assert outcome.retryable is ("too long" not in outcome.reason)
+        assert outcome.retryable is (outcome.cause is None)
+        assert outcome.cause == ("context_too_long" if "too long" in outcome.reason else None)
     if isinstance(outcome, Unauthorized | Unavailable):
         assert outcome.hint
+
+
+async def test_a_refusal_of_the_model_is_told_from_other_failures(stage: Stage) -> None:
+    if stage.cli.refusal is None:
+        pytest.skip("it takes the words of a refusal for an answer")
+    refusal = {"text": "I can't help with that.", "stop": stage.cli.refusal}
+    stage.server.script = Script([refusal])  # however often it asks
+    async with stage.session() as agent:
+        outcome = await agent.run_prompt("please")
+    assert isinstance(outcome, Failed), outcome
+    assert (outcome.retryable, outcome.cause) == (False, "refused"), outcome
 
 
 async def test_when_a_limit_is_over_is_handed_on(stage: Stage) -> None:

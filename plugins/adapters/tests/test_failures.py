@@ -38,6 +38,8 @@ NOON = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
         ("Unable to connect to API (ECONNRESET)", None, "unreachable"),
         ("Request timed out", None, "unreachable"),
         ("bad request", 400, "refused"),
+        ("stream disconnected: Incomplete response returned, reason: content_filter", None, "refused"),
+        ("Invalid prompt: flagged as potentially violating our usage policy", None, "refused"),
         ("bad request", 403, "unauthorized"),
         ("", 429, "rate_limited"),
         ("", 503, "overloaded"),

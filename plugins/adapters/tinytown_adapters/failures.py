@@ -21,7 +21,7 @@ FailureKind = Literal[
     "no_credit",  # a valid login without credit or quota
     "model_unknown",  # no such model, or not for this account
     "context_too_long",  # the session exceeds the model's context
-    "refused",  # the server rejects this request for good
+    "refused",  # the model, or its server, rejects this request for good
     "server_error",
     "unreachable",  # no connection, a cut one, no answer in time
     "no_session",  # the session to resume is missing or in use
@@ -59,6 +59,7 @@ _WORDS: tuple[tuple[FailureKind, str], ...] = (
     ("no_credit", r"credit balance is too low|insufficient[_ ]quota|insufficient credit|payment required|billing"),
     ("context_too_long", r"prompt (is|as) too long|context[_ ](length|window)|maximum context|input is too long"),
     ("context_too_long", r"too many (input )?tokens"),
+    ("refused", r"content[ _-]?filter|violating our usage policy"),
     (
         "rate_limited",
         r"rate[_ -]?limit|too many requests|usage limit|limit reached|hit your [\w ]{0,20}limit|resource_exhausted",

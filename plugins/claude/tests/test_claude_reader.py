@@ -204,6 +204,15 @@ def outcome_of(lines: list[str]) -> Outcome:
     )
 
 
+def test_a_refusal_is_one_when_it_comes_as_an_error() -> None:
+    text = "API Error: the safeguards flagged this message. Try rephrasing the request in a new session."
+    record = {"type": "result", "subtype": "success", "is_error": True, "stop_reason": "refusal", "result": text}
+    refusal = outcome_of([json.dumps(record)])
+    assert isinstance(refusal, Failed)
+    assert (refusal.retryable, refusal.cause) == (False, "refused")
+    assert refusal.reason == f"the model refused: {text}"
+
+
 def test_success_is_believed_only_with_an_answer_that_the_model_has_ended() -> None:
     tool_use, refusal, empty, good = (
         outcome_of([line]) for line in (INPUTS / "results.jsonl").read_text().splitlines()
@@ -212,7 +221,7 @@ def test_success_is_believed_only_with_an_answer_that_the_model_has_ended() -> N
     assert tool_use.retryable
     assert "in the middle of a tool call: Let me look." in tool_use.reason
     assert isinstance(refusal, Failed)
-    assert not refusal.retryable
+    assert (refusal.retryable, refusal.cause) == (False, "refused")
     assert "I can't help with that." in refusal.reason
     assert isinstance(empty, Failed)
     assert empty.retryable

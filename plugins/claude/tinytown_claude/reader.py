@@ -174,10 +174,10 @@ class ClaudeReader(JsonLinesReader):
         ) is not None:  # it is given by a call of a tool, which ends the turn
             text, stop = msgspec.json.encode(value).decode(), "end_turn"
             self._value = text
-        if record.flag("is_error") or subtype.startswith("error"):
-            state.fail(self._failure(record, subtype, text))
-        elif stop == "refusal":
+        if stop == "refusal":  # newer versions call it an error, too
             state.fail(Failure(kind="refused", reason=f"the model refused: {text}"))
+        elif record.flag("is_error") or subtype.startswith("error"):
+            state.fail(self._failure(record, subtype, text))
         elif stop in _UNFINISHED:
             state.fail(Failure(kind="other", reason=f"{_UNFINISHED[stop]}: {text}"))
         if text.strip():

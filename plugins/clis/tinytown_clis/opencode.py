@@ -21,6 +21,7 @@ from tinytown_adapters import (
     CliSettings,
     CommandSpec,
     Failure,
+    FailureKind,
     JsonLinesReader,
     Permissions,
     Record,
@@ -32,6 +33,8 @@ from tinytown_adapters import (
 _ABOUT = ("command", "filePath", "path", "pattern", "query", "url", "description")
 #: A call of the model that failed. It asks for a title, too (small=true), and can do without.
 _STREAM_ERROR = re.compile(r'level=ERROR .*message="stream error".* small=false .*error\.error="((?:[^"\\]|\\.)*)"')
+#: Errors whose name says more than their text.
+_KINDS: Mapping[str, FailureKind] = {"ProviderAuthError": "unauthorized", "ContentFilterError": "refused"}
 _PERMISSIONS: Mapping[Permissions, Mapping[str, str]] = {
     "read": {"edit": "deny", "bash": "deny", "external_directory": "deny"},
     "write": {"edit": "allow", "bash": "deny", "external_directory": "deny"},
@@ -174,6 +177,6 @@ def _failure(error: Record) -> Failure:
     name, data = error.text("name"), error.record("data")
     after = data.text("responseHeaders", "retry-after")
     text = f"{data.text('message') or name}" + (f" (retry-after: {after})" if after else "")
-    if name == "ProviderAuthError":
-        return Failure(kind="unauthorized", reason=text)
+    if name in _KINDS:
+        return Failure(kind=_KINDS[name], reason=text)
     return failure_of(text, status=data.count("statusCode") or None)

@@ -54,7 +54,8 @@ def turn(prompt: str, used: int, schema: Any) -> None:
     use(used + 100)
     use(30, "thread-of-a-sub-agent")
     if "fail" in prompt:
-        error = {"message": "we are down", "codexErrorInfo": "internalServerError"}
+        kind = "cyberPolicy" if "refuse" in prompt else "internalServerError"
+        error = {"message": "we are down", "codexErrorInfo": kind}
         notify("error", error=error, willRetry=False)
         notify("turn/completed", turn={"id": TURN, "status": "failed", "error": error})
         return

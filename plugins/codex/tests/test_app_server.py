@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 import trio
-from tinytown.contracts import Finished, RateLimited, Usage
+from tinytown.contracts import Failed, Finished, RateLimited, Usage
 from tinytown.model.agents import Agent
 from tinytown_adapters import CliSessionRecord
 from tinytown_adapters.backend import CliBackend
@@ -110,6 +110,12 @@ async def test_a_turn_that_failed_says_why(sandbox: Sandbox) -> None:
     outcome = await play(sandbox, "fail")
     assert isinstance(outcome, RateLimited)
     assert "we are down" in outcome.reason
+
+
+async def test_a_turn_that_its_policies_stop_is_refused(sandbox: Sandbox) -> None:
+    outcome = await play(sandbox, "fail: refuse")
+    assert isinstance(outcome, Failed)
+    assert (outcome.reason, outcome.retryable, outcome.cause) == ("we are down", False, "refused")
 
 
 async def test_asking_keeps_it_in_its_sandbox(sandbox: Sandbox) -> None:

@@ -45,8 +45,11 @@ _TOOLS: Tools = {
 }
 #: What an error's kind says where its text says nothing.
 _KINDS: Mapping[str, FailureKind] = {
+    "bioPolicy": "refused",
     "contextWindowExceeded": "context_too_long",
+    "cyberPolicy": "refused",
     "internalServerError": "server_error",
+    "misalignmentPolicyViolation": "refused",
     "modelNotFound": "model_unknown",
     "rateLimitExceeded": "rate_limited",
     "serverOverloaded": "overloaded",
@@ -210,8 +213,10 @@ def _text(text: str) -> list[dict[str, Any]]:
 
 
 def _failure(error: Record, reason: str, otherwise: FailureKind) -> Failure:
-    """What went wrong, by its words, the status of the model's server, or the kind that Codex gives it."""
+    """What went wrong: a refusal by its kind; all else by its words, the status of the model's server, or its kind."""
     kind = error.get("codexErrorInfo")
     status = next((each.count("httpStatusCode") for each in error.record("codexErrorInfo").values()), 0)
     known = _KINDS.get(kind, otherwise) if isinstance(kind, str) else otherwise
+    if known == "refused":
+        return Failure(kind=known, reason=reason or error.text("message"))
     return failure_of(reason or error.text("message"), status=status or None, otherwise=known)

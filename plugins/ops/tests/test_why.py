@@ -128,6 +128,20 @@ async def test_a_held_task_says_who_holds_it_and_until_when(town_dir, scripted_b
         assert found[0].fix == f"tt task release {task.id}"
 
 
+async def test_a_task_says_who_has_declined_it_before(town_dir, scripted_backend) -> None:
+    declined = {"declined": [{"agent": "ada", "cli": "claude", "reason": "I cannot help with that"}]}
+
+    async def script(work: Any, report: Any) -> None:
+        await trio.sleep_forever()
+
+    scripted_backend.script = script
+    async with town_dir.open() as town:
+        agent = await town.spawn("ben")
+        task = await agent.assign("do it", meta={"ops": declined})
+        found = await comes(town_dir, town, task, "running", "declined")
+        assert (found[1].text, found[1].agent) == ("taken over from ada (claude): I cannot help with that", "ada")
+
+
 async def test_a_part_of_what_waits_says_with_what_it_waits(town_dir) -> None:
     async with town_dir.connect() as town:
         first = await town.add_task("first")

@@ -120,11 +120,11 @@ def _responses_body(answer: Answer) -> Body:
         "id": new_id("resp_"),
         "object": "response",
         "created_at": int(time.time()),
-        "status": "completed",
+        "status": "incomplete" if answer.stop else "completed",
         "model": answer.model,
         "output": output,
         "error": None,
-        "incomplete_details": None,
+        "incomplete_details": {"reason": answer.stop} if answer.stop else None,
         "parallel_tool_calls": True,
         "tool_choice": "auto",
         "tools": [],
@@ -171,7 +171,7 @@ def _responses_events(answer: Answer) -> Iterator[Event]:
         else:
             yield event("response.output_item.added", output_index=index, item={**item, "input": ""})
         yield event("response.output_item.done", output_index=index, item=item)
-    yield event("response.completed", response=body)
+    yield event(f"response.{body['status']}", response=body)
 
 
 # -- OpenAI Chat Completions -------------------------------------------------------------------------------
