@@ -101,7 +101,10 @@ class Harm:
             begin: Operation[Any]
             end: Operation[Any]
             if verb == "frozen":
-                begin, end = calls.freeze(reason="chaos"), calls.thaw(reason="chaos")
+                begin, end = (
+                    administration.freeze(calls.keys, reason="chaos"),
+                    administration.thaw(calls.keys, reason="chaos"),
+                )
             elif verb == "held":
                 if not task:
                     continue

@@ -10,6 +10,7 @@ import pytest
 import trio
 from tinytown.contracts import Finished
 from tinytown.town import Town
+from tinytown_cli import administration
 
 WITHIN_S = 5.0
 
@@ -53,9 +54,9 @@ async def test_processes_stand_still_and_their_time_with_them(counting, wait_for
         task = await (await town.spawn("ann", cli="counter")).assign("count")
         await wait_for_file(count, "x")
         with trio.fail_after(WITHIN_S):
-            assert await town.run(town.operations.freeze(reason="the bill"))
+            assert await town.run(administration.freeze(town.operations.keys, reason="the bill"))
             assert await frozen_hosts(town, 1) == [1]
-        assert not await town.run(town.operations.freeze(reason="again"))
+        assert not await town.run(administration.freeze(town.operations.keys, reason="again"))
         size = await stops_growing(count)
         await trio.sleep(2.2)  # longer than the round's whole time: none of it may pass
         assert count.stat().st_size == size
@@ -63,8 +64,8 @@ async def test_processes_stand_still_and_their_time_with_them(counting, wait_for
         status = await town.status()
         assert status.frozen
         assert status.frozen.reason == "the bill"
-        assert await town.run(town.operations.thaw(reason="it is paid"))
-        assert not await town.run(town.operations.thaw(reason="again"))
+        assert await town.run(administration.thaw(town.operations.keys, reason="it is paid"))
+        assert not await town.run(administration.thaw(town.operations.keys, reason="again"))
         while count.stat().st_size == size:  # noqa: ASYNC110 - another process writes it
             await trio.sleep(0.01)
         (counting.root / "done").touch()
@@ -79,13 +80,13 @@ async def test_nothing_is_begun_in_a_frozen_town_and_all_of_it_after(town_dir, s
     async with town_dir.open() as town:
         agent = await town.spawn("ann", tags=["x"])
         await town.wait_for_idle()
-        await town.run(town.operations.freeze(reason="the bill"))
+        await town.run(administration.freeze(town.operations.keys, reason="the bill"))
         await agent.send("a message", priority="urgent")
         await agent.assign("a task")
         await town.add_task("on the backlog", tags=["x"])
         await agent.wait_until(lambda now: "frozen" in (now.reason or ""))
         assert not scripted_backend.rounds
-        await town.run(town.operations.thaw(reason="enough"))
+        await town.run(administration.thaw(town.operations.keys, reason="enough"))
         await town.wait_for_idle()
         assert [round.task and round.task.description for round in scripted_backend.rounds] == [
             None,
@@ -106,9 +107,9 @@ async def test_a_limit_of_a_round_without_processes_stands_still_too(town_dir, s
     async with town_dir.open() as town:
         task = await (await town.spawn("ann")).assign("wait")
         await scripted_backend.wait_for_rounds(1)
-        await town.run(town.operations.freeze(reason="the bill"))
+        await town.run(administration.freeze(town.operations.keys, reason="the bill"))
         await trio.sleep(2.5)  # the measured span itself
-        await town.run(town.operations.thaw(reason="enough"))
+        await town.run(administration.thaw(town.operations.keys, reason="enough"))
         go_on.set()
         assert (await town.wait_for_task(task.id)).attempts == 1
 
@@ -116,14 +117,14 @@ async def test_a_limit_of_a_round_without_processes_stands_still_too(town_dir, s
 async def test_a_town_stays_frozen_from_one_kernel_to_the_next(town_dir, scripted_backend) -> None:
     async with town_dir.open() as town:
         await town.spawn("ann")
-        await town.run(town.operations.freeze(reason="the bill"))
+        await town.run(administration.freeze(town.operations.keys, reason="the bill"))
     async with town_dir.open() as town:
         assert await frozen_hosts(town, 1) == [0]
         agent = await town.agent("ann")
         await agent.send("a message")
         await agent.wait_until(lambda now: "frozen" in (now.reason or ""))
         assert not scripted_backend.rounds
-        await town.run(town.operations.thaw(reason="enough"))
+        await town.run(administration.thaw(town.operations.keys, reason="enough"))
         await scripted_backend.wait_for_rounds(1)
 
 
@@ -135,7 +136,7 @@ async def test_every_kernel_freezes_what_it_runs_and_one_that_dies_frozen_leaves
     async with counting.connect() as town:
         task = await (await town.spawn("ann", cli="counter")).assign("count")
         await wait_for_file(count, "x")
-        await town.run(town.operations.freeze(reason="the bill"))
+        await town.run(administration.freeze(town.operations.keys, reason="the bill"))
         assert await frozen_hosts(town, 1) == [1]
         kernel.signal(signal.SIGKILL)
         kernel.wait()
@@ -143,7 +144,7 @@ async def test_every_kernel_freezes_what_it_runs_and_one_that_dies_frozen_leaves
         kernel.start()
         assert await frozen_hosts(town, 1) == [0]
         assert (await town.task(task.id)).state == "assigned"
-        await town.run(town.operations.thaw(reason="enough"))
+        await town.run(administration.thaw(town.operations.keys, reason="enough"))
         (counting.root / "done").touch()
         assert (await town.wait_for_task(task.id)).state == "completed"
 
@@ -153,7 +154,7 @@ async def test_what_is_frozen_can_be_ended(counting, wait_for_round_ends, wait_f
         agent = await town.spawn("ann", cli="counter")
         task = await agent.assign("count")
         await wait_for_file(counting.root / "count", "x")
-        await town.run(town.operations.freeze(reason="the bill"))
+        await town.run(administration.freeze(town.operations.keys, reason="the bill"))
         await frozen_hosts(town, 1)
         with trio.fail_after(WITHIN_S):
             await agent.kill(now=True)
@@ -170,7 +171,7 @@ async def test_a_lease_that_is_lost_while_all_stands_still_costs_the_round_and_n
         agent = await town.spawn("ann", cli="counter")
         task = await agent.assign("count")
         await wait_for_file(counting.root / "count", "x")
-        await town.run(town.operations.freeze(reason="the bill"))
+        await town.run(administration.freeze(town.operations.keys, reason="the bill"))
         await frozen_hosts(town, 1)
         (lost,) = await town.run(town.operations.hosts())
         await town.run(town.operations.deregister_host(lost.id, reason="its lease ran out"))
@@ -179,5 +180,5 @@ async def test_a_lease_that_is_lost_while_all_stands_still_costs_the_round_and_n
         assert await frozen_hosts(town, 1) == [0]
         assert (await town.task(task.id)).state == "assigned"
         (counting.root / "done").touch()
-        await town.run(town.operations.thaw(reason="it is paid"))
+        await town.run(administration.thaw(town.operations.keys, reason="it is paid"))
         assert (await town.wait_for_task(task.id)).state == "completed"

@@ -91,10 +91,10 @@ async def test_a_frozen_town_stands_still_though_the_event_was_lost(
         monkeypatch.setattr(
             town, "publish_events", lambda events: publish([e for e in events if not e.type.startswith("town_")])
         )
-        await town.run(town.operations.freeze(reason="the bill"))
+        await town.run(administration.freeze(town.operations.keys, reason="the bill"))
         await town.wait_until(town.status, lambda status: status.hosts[0].frozen is not None)
         assert town_dir.kernel.processes.clock.paused
-        await town.run(town.operations.thaw(reason="paid"))
+        await town.run(administration.thaw(town.operations.keys, reason="paid"))
         await town.wait_until(town.status, lambda status: status.hosts[0].frozen is None)
         assert not town_dir.kernel.processes.clock.paused
 

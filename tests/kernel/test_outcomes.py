@@ -459,7 +459,7 @@ async def test_urgent_mail_cuts_no_round_off_after_which_none_may_begin(town_dir
         task = await agent.assign("do it")
         await scripted_backend.wait_for_rounds(1)
         if hindrance == "frozen":
-            await town.run(town.operations.freeze(reason="the bill"))
+            await town.run(administration.freeze(town.operations.keys, reason="the bill"))
         elif hindrance == "parked":
             await town.link.command("ZADD", f"{town.operations.keys.base}:parked", 9_999_999_999_999, "scripted")
         else:
@@ -467,7 +467,7 @@ async def test_urgent_mail_cuts_no_round_off_after_which_none_may_begin(town_dir
         await agent.send(Query(question="are you sure?"), priority="urgent")
         await trio.sleep(0.2)  # the measured span itself
         assert (await town.task(task.id)).state == "running"
-        await town.run(town.operations.thaw(reason="enough"))
+        await town.run(administration.thaw(town.operations.keys, reason="enough"))
         go_on.set()
         assert (await town.wait_for_task(task.id)).attempts == 1
 

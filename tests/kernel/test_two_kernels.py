@@ -261,7 +261,7 @@ async def test_a_frozen_town_stands_still_on_every_host(town_pair, wait_for_file
         for count in counts:
             await wait_for_file(count, "x")
         with trio.fail_after(SLACK_S):
-            await town.run(town.operations.freeze(reason="the bill"))
+            await town.run(administration.freeze(town.operations.keys, reason="the bill"))
             await town.wait_until(
                 lambda: town.run(town.operations.hosts()), lambda hosts: [host.frozen for host in hosts] == [1, 1]
             )
@@ -271,7 +271,7 @@ async def test_a_frozen_town_stands_still_on_every_host(town_pair, wait_for_file
             3 * town_pair.lease_s
         )  # the measured span itself: leases are renewed in it, or the agents would move
         assert grown(sizes) == [False, False]
-        await town.run(town.operations.thaw(reason="it is paid"))
+        await town.run(administration.thaw(town.operations.keys, reason="it is paid"))
         while not all(grown(sizes)):  # noqa: ASYNC110 - other processes write
             await trio.sleep(0.01)
         for town_dir in (town_pair.first, town_pair.second):

@@ -249,8 +249,8 @@ def test_what_people_may_read_of_a_task_comes_back_as_it_was_given(town: BareTow
             "work", task_id="job", origin=origin, meta=meta, tags=["a", "b"], title="Work", role="dev"
         )
     )
-    town.run(town.operations.set_task_meta("job", "beads", {"deps": []}))
-    task = town.run(town.operations.set_task_meta("job", "notes", None))
+    town.run(administration.set_task_meta(town.operations.keys, "job", "beads", {"deps": []}))
+    task = town.run(administration.set_task_meta(town.operations.keys, "job", "notes", None))
     assert (task.origin, task.meta) == (origin, {"git": meta["git"], "beads": {"deps": []}})
     assert (task.tags, task.title, task.role, task.headline) == (("a", "b"), "Work", "dev", "Work")
 

@@ -96,7 +96,6 @@ USES: dict[str, Callable[[Scene], Operation[Any] | list[Operation[Any]]]] = {
         s.operations.settle_task("fail", "bens", text="no"),
         s.operations.settle_task("cancel", "free0"),
     ],
-    "set_task_meta": lambda s: s.operations.set_task_meta("now", "git", {"files": []}),
     "record_verdict": lambda s: [
         s.operations.setup({"gates": 1}),
         s.operations.settle_task("submit", "now", by=s.ann.id, token=s.token),
@@ -151,8 +150,6 @@ USES: dict[str, Callable[[Scene], Operation[Any] | list[Operation[Any]]]] = {
     "release_lease": lambda s: s.operations.release_lease("held", "h1"),
     "setup": lambda s: s.operations.setup({"gates": 1}),
     "status": lambda s: s.operations.status(),
-    "freeze": lambda s: s.operations.freeze(reason="the bill"),
-    "thaw": lambda s: [s.operations.freeze(reason="the bill"), s.operations.thaw(reason="it is paid")],
     "plugin_data": lambda s: s.operations.plugin_data("rules"),
     "plugin_field": lambda s: s.operations.plugin_field("rules", "colours"),
     "set_plugin_field": lambda s: [

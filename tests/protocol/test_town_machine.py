@@ -213,7 +213,11 @@ def machine(client: BlockingClient, monkeypatch: pytest.MonkeyPatch) -> type[Rul
 
         @rule(frozen=st.booleans())
         def freeze_or_thaw(self, frozen: bool) -> None:
-            self.town.run(self.operations.freeze(reason="stop") if frozen else self.operations.thaw(reason="go on"))
+            self.town.run(
+                administration.freeze(self.operations.keys, reason="stop")
+                if frozen
+                else administration.thaw(self.operations.keys, reason="go on")
+            )
 
         @rule(
             budgets=st.sampled_from(

@@ -62,7 +62,7 @@ THIRD_PARTY: dict[str, set[str]] = {
 }
 
 #: See decision 9: the law is 13,000 and 9,200; until the lines are met, too, they are what has been reached.
-CORE_LINES = 13_077
+CORE_LINES = 13_040
 CORE_LINES_OF_CODE = 9_200
 MODULE_LINES = 500
 #: Modules that are longer, each with its reason; by path from the root of the repository.

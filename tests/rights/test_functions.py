@@ -121,11 +121,17 @@ CASES: Mapping[str, tuple[Case, frozenset[str]]] = {
     ),
     "task_assign another's to itself": (lambda at: at.make.assign_task(at.ids["bob"], "ada"), CONDUCTORS),
     "backlog_claim for itself": (lambda at: at.make.claim_from_backlog(at.ids["claimed"], "ada"), EVERYBODY),
-    "task_meta of its own": (lambda at: at.make.set_task_meta(at.ids["ada"], "bd", {}), EVERYBODY),
-    "task_meta of a free one": (lambda at: at.make.set_task_meta(at.ids["other"], "bd", {}), UNCONFINED),
-    "task_meta of another's": (lambda at: at.make.set_task_meta(at.ids["bobs"], "bd", {}), CONDUCTOR),
+    "task_meta of its own": (lambda at: administration.set_task_meta(at.make.keys, at.ids["ada"], "bd", {}), EVERYBODY),
+    "task_meta of a free one": (
+        lambda at: administration.set_task_meta(at.make.keys, at.ids["other"], "bd", {}),
+        UNCONFINED,
+    ),
+    "task_meta of another's": (
+        lambda at: administration.set_task_meta(at.make.keys, at.ids["bobs"], "bd", {}),
+        CONDUCTOR,
+    ),
     "task_meta of a plugin that is not listed": (
-        lambda at: at.make.set_task_meta(at.ids["ada"], "formula", {}),
+        lambda at: administration.set_task_meta(at.make.keys, at.ids["ada"], "formula", {}),
         NOBODY,
     ),
     "task_hold its own": (lambda at: administration.hold_task(at.make.keys, at.ids["ada"], reason="x"), EVERYBODY),

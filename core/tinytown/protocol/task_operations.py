@@ -93,11 +93,6 @@ class TaskOperations(OperationBase):
         check_one_of("a verb", verb, ("complete", "submit", "fail", "cancel"))
         return self._once("task_settle", decoders.to_task, verb, task, by, token, text)
 
-    def set_task_meta(self, task: str, name: str, table: Mapping[str, Any] | None) -> Operation[Task]:
-        """Keep one plugin's table beside a task; None removes it."""
-        check_word("table name", name)
-        return self._call("task_meta", decoders.to_task, task, name, "" if table is None else json_text(table))
-
     def record_verdict(self, task: str, fate: Fate, *, round_id: str = "", evidence: str = "") -> Operation[Task]:
         """The gates' verdict on what the round `round_id` has submitted ('': whichever); with `again` the task goes back to its
         agent with the evidence."""

@@ -11,7 +11,6 @@ from tinytown.errors import Refused
 from tinytown.model.hash_codec import pairs
 from tinytown.model.ids import check_id
 from tinytown.model.results import Status
-from tinytown.model.text import check_text
 from tinytown.protocol import decoders
 from tinytown.protocol.operation import Operation
 from tinytown.protocol.operation_base import OperationBase, flat
@@ -58,14 +57,6 @@ class WholeTownOperations(OperationBase):
     def status(self, *, agents: bool = True) -> Operation[Status]:
         """The whole town in one answer."""
         return self._call("status", decoders.to_status, int(agents))
-
-    def freeze(self, *, reason: str) -> Operation[bool]:
-        """Freeze what runs on all kernels, and start nothing; whether the town was not frozen before."""
-        return self._once("town_freeze", bool, check_text("a reason", reason, 10_000))
-
-    def thaw(self, *, reason: str) -> Operation[bool]:
-        """Thaw the town; whether it was frozen."""
-        return self._once("town_thaw", bool, check_text("a reason", reason, 10_000))
 
     def charge_round(self, agent_id: str, round_id: str, charge: str, task_ids: Iterable[str] = ()) -> Operation[int]:
         """Enter what a round has cost whose outcome is not accepted any more; for others `settle_round` does it."""

@@ -312,11 +312,11 @@ class Town(CoreTown):
 
     async def freeze(self, reason: str) -> bool:
         """Stop every running process of the town and begin no rounds, until `thaw`; False if it was frozen already."""
-        return await self.run(self.operations.freeze(reason=reason))
+        return await self.run(administration.freeze(self.operations.keys, reason=reason))
 
     async def thaw(self, reason: str) -> bool:
         """Continue a frozen town; False if it was not frozen."""
-        return await self.run(self.operations.thaw(reason=reason))
+        return await self.run(administration.thaw(self.operations.keys, reason=reason))
 
     # -- settings
 

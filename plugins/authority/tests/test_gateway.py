@@ -135,8 +135,8 @@ async def test_it_settles_all_of_its_tasks_and_no_other(town_dir: TownDirectory)
             round_ = Round(town, url, ada, ada, {task.id: task for task in tasks}, {})
             assert (await round_.run(operations.settle_task("submit", "two", text="done"))).state == "completed"
             assert "none of its round" in await round_.refused(operations.settle_task("submit", "three", text="done"))
-            await round_.run(operations.set_task_meta("one", "beads", {"x": 1}))
-            await round_.refused(operations.set_task_meta("three", "beads", {"x": 1}))
+            await round_.run(administration.set_task_meta(operations.keys, "one", "beads", {"x": 1}))
+            await round_.refused(administration.set_task_meta(operations.keys, "three", "beads", {"x": 1}))
             assert (await round_.run(operations.settle_task("fail", "one", text="no"))).state == "failed"
 
 
@@ -168,7 +168,7 @@ async def test_it_does_not_administer(town_dir: TownDirectory) -> None:
             operations.create_agent("eve", cli="shell"),
             operations.set_desired_state("bob", "stopped"),
             administration.remove_agent(operations.keys, "bob", force=True),
-            operations.freeze(reason="x"),
+            administration.freeze(operations.keys, reason="x"),
             operations.set_budgets({}),
             operations.setup({"max_agents": 1}),
             operations.set_plugin_field("journal", "x", 1),
@@ -187,7 +187,7 @@ async def test_a_conductor_reassigns_reopens_cancels_and_spawns_what_is_listed(t
         for operation in (
             operations.settle_task("complete", round_.tasks["bob"].id, text="x"),
             administration.remove_agent(operations.keys, "bob", force=True),
-            operations.freeze(reason="x"),
+            administration.freeze(operations.keys, reason="x"),
         ):
             await round_.refused(operation)
 
@@ -235,7 +235,12 @@ async def test_requests_that_arrive_together_are_answered_in_their_order(town_di
 
         def ask() -> list[Any]:
             with BlockingClient(parse_url(round_.url)) as client:
-                wanted = [operations.agents(), operations.freeze(reason="x"), operations.tasks(), operations.agents()]
+                wanted = [
+                    operations.agents(),
+                    administration.freeze(operations.keys, reason="x"),
+                    operations.tasks(),
+                    operations.agents(),
+                ]
                 return client.run_all(wanted * 20)
 
         answers = await trio.to_thread.run_sync(ask)

@@ -18,7 +18,7 @@ from tinytown.errors import Refused
 from tinytown.model.agents import Agent
 from tinytown.model.details import TaskChanges, TaskDetails
 from tinytown.model.events import KnownEvent, OtherEvent, read_event
-from tinytown.model.ids import SUPERVISOR_ID, SUPERVISOR_NAMES, check_id, nicknames as nicknames_of
+from tinytown.model.ids import SUPERVISOR_ID, SUPERVISOR_NAMES, check_id, check_word, nicknames as nicknames_of
 from tinytown.model.messages import Body, Priority, TaskAssign
 from tinytown.model.tasks import Task
 from tinytown.model.text import check_text, shown
@@ -221,7 +221,8 @@ async def set_table(caller: Caller, arguments: Words) -> Words:
     reference, name, text = arguments
     table = _table(caller, f"meta:{name.decode()}", text.decode()) if text else None
     (id_,) = await change(caller, [reference])
-    return _anew(caller.town.operations.set_task_meta(id_.decode(), name.decode(), table))
+    check_word("table name", name.decode())
+    return [id_, name, b"" if table is None else msgspec.json.encode(table)]
 
 
 async def requeue(caller: Caller, arguments: Words) -> Words:

@@ -36,7 +36,12 @@ def task_operations(
     if kept and (reopens or not task.finished):
         table = _extra_table(update.bead, task, wanted, kept)
         if table != extra_fields(task):
-            steps.append((kept & frozenset(EXTRA_FIELDS), lambda: calls.set_task_meta(task.id, TABLE, table or None)))
+            steps.append(
+                (
+                    kept & frozenset(EXTRA_FIELDS),
+                    lambda: administration.set_task_meta(calls.keys, task.id, TABLE, table or None),
+                )
+            )
     texts = fields & {"title", "description", "priority", "tags", "needs", "parent"}
     if texts and (reopens or not task.finished):
         # A finished task is history, here as there: what changes in its bead is kept in the file.

@@ -143,6 +143,16 @@ USES: dict[str, list[tuple[Make, object]]] = {
         (lambda keys: administration.unpark_account(keys, "parked", reason="a person knows better"), True),
         (lambda keys: administration.unpark_account(keys, "parked"), False),
     ],
+    "set_task_meta": [
+        (lambda keys: administration.set_task_meta(keys, "now", "git", {"files": []}), ...),
+        (lambda keys: administration.set_task_meta(keys, "now", "git", None), ...),
+    ],
+    "freeze": [(lambda keys: administration.freeze(keys, reason="the bill"), True)],
+    "thaw": [
+        (lambda keys: administration.thaw(keys, reason="nothing to thaw"), False),
+        (lambda keys: administration.freeze(keys, reason="the bill"), True),
+        (lambda keys: administration.thaw(keys, reason="it is paid"), True),
+    ],
     "sweep": [(administration.sweep, [])],
 }
 

@@ -1,5 +1,5 @@
 -- What users do to a town beyond the operations that kernels and programs need: dead letters and mail put back and removed,
--- tasks deleted, forgotten and linked, the history of messages and rounds.
+-- tasks deleted, forgotten and linked, the history of messages and rounds, the whole town frozen; and what plugins keep beside tasks.
 
 local function find_dead(base, ref)
   local found = {}
@@ -157,26 +157,20 @@ register('trace', function(base, a)
   return history
 end)
 
--- Does `from` need `goal`, directly or through others?
-local function reaches(base, from, goal)
-  local stack, seen = { from }, {}
+-- Refuses a need of a task that itself needs this task, directly or through others.
+local function check_acyclic(base, id, need)
+  local stack, seen = { need }, {}
   while #stack > 0 do
-    local id = table.remove(stack)
-    if id == goal then return true end
-    if not seen[id] then
-      seen[id] = true
-      for _, need in ipairs(cjson.decode(redis.call('HGET', task_key(base, id), 'needs') or '[]')) do
-        stack[#stack + 1] = need
+    local reached = table.remove(stack)
+    if reached == id then
+      refuse('refused', 'task ' .. need .. ' already needs ' .. id .. '; this would be a dependency cycle',
+        'tt task show ' .. need, { task = id, need = need })
+    elseif not seen[reached] then
+      seen[reached] = true
+      for _, further in ipairs(cjson.decode(redis.call('HGET', task_key(base, reached), 'needs') or '[]')) do
+        stack[#stack + 1] = further
       end
     end
-  end
-  return false
-end
-
-local function check_acyclic(base, id, need)
-  if reaches(base, need, id) then
-    refuse('refused', 'task ' .. need .. ' already needs ' .. id .. '; this would be a dependency cycle',
-      'tt task show ' .. need, { task = id, need = need })
   end
 end
 
@@ -241,6 +235,14 @@ register('task_update', function(base, a)
     withdraw_order(base, task, now) -- its place in the mailbox is another one now
     deliver_task(base, task, now)
   end
+  return task_reply(base, id)
+end)
+
+-- task_meta: id, name, JSON value -> fields; one plugin's table beside the task ('' removes it)
+register('task_meta', function(base, a)
+  local id = find_task(base, a[1])
+  redis.call('HSET', task_key(base, id), 'meta:' .. a[2], a[3], 'updated_at', integer_text(now_ms()))
+  if a[3] == '' then redis.call('HDEL', task_key(base, id), 'meta:' .. a[2]) end
   return task_reply(base, id)
 end)
 
@@ -477,4 +479,19 @@ register('task_current', function(base, a)
     if #open == 1 then id = open[1] end
   end
   return id == '' and {} or task_reply(base, id)
+end)
+
+-- town_freeze: op, reason -> 1 when it was not frozen before. Kernels see the event, freeze what runs and start nothing.
+register_once('town_freeze', function(base, a)
+  if redis.call('HSETNX', base .. ':meta', 'frozen_at', integer_text(now_ms())) == 0 then return 0 end
+  redis.call('HSET', base .. ':meta', 'frozen_why', a[1])
+  emit(base, 'town_frozen', 'reason', a[1])
+  return 1
+end)
+
+-- town_thaw: op, reason -> 1 when it was frozen before
+register_once('town_thaw', function(base, a)
+  if redis.call('HDEL', base .. ':meta', 'frozen_at', 'frozen_why') == 0 then return 0 end
+  emit(base, 'town_thawed', 'reason', a[1])
+  return 1
 end)

@@ -6,14 +6,15 @@ load the library if the server lacks it. Arguments named ``agent`` or ``task`` t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Unpack
+from typing import Any, Unpack
 
 import msgspec
 from tinytown.model.details import TaskChanges, check_keywords
 from tinytown.model.hash_codec import pairs
-from tinytown.model.ids import new_id
+from tinytown.model.ids import check_word, new_id
 from tinytown.model.messages import Message, decode_message
 from tinytown.model.results import Assigned, Inbox
 from tinytown.model.round_records import RoundRecord
@@ -35,6 +36,7 @@ ROUND_FUNCTIONS = (
         "task_hold": "task_once",
         "task_release": "task_once",
         "task_update": "task_fields",
+        "task_meta": "table",
         "task_need": "task",
         "task_reopen": "reopen",
         "task_requeue": "backlog",
@@ -42,6 +44,7 @@ ROUND_FUNCTIONS = (
     },
 )
 
+_encode = msgspec.json.encode
 _decode_record = msgspec.json.Decoder(RoundRecord).decode
 
 
@@ -137,6 +140,12 @@ def update_task(operations: TownOperations, task: str, **changes: Unpack[TaskCha
     return function_call(LIBRARY, "task_update", operations.keys.base, _task, task, *flat)
 
 
+def set_task_meta(keys: Keys, task: str, name: str, table: Mapping[str, Any] | None) -> Operation[Task]:
+    """Keep one plugin's table beside a task; None removes it."""
+    check_word("table name", name)
+    return function_call(LIBRARY, "task_meta", keys.base, _task, task, name, b"" if table is None else _encode(table))
+
+
 def hold_task(keys: Keys, task: str, *, reason: str, until: str = "") -> Operation[Task]:
     """Keep a task from being worked on, until `release_task` or the moment `until` (RFC 3339); a round on it is ended."""
     until_ms, why = check_moment(until) if until else "", check_text("a reason", reason, 10_000)
@@ -184,7 +193,7 @@ def current_task(keys: Keys, agent: str) -> Operation[Task | None]:
     return function_call(LIBRARY, "task_current", keys.base, lambda reply: _task(reply) if reply else None, agent)
 
 
-# -- agents, their rounds and accounts, hosts
+# -- agents, their rounds and accounts, hosts, the whole town
 
 
 def remove_agent(keys: Keys, agent: str, *, force: bool = False) -> Operation[str]:
@@ -227,3 +236,13 @@ def unpark_account(keys: Keys, account: str, *, reason: str = "") -> Operation[b
 def sweep(keys: Keys) -> Operation[tuple[str, ...]]:
     """Release what lost kernels held, and tasks whose hold is over; ids of the kernels. Every heartbeat does the same."""
     return function_call(LIBRARY, "hosts_expire", keys.base, _texts)
+
+
+def freeze(keys: Keys, *, reason: str) -> Operation[bool]:
+    """Freeze what runs on all kernels, and start nothing; whether the town was not frozen before."""
+    return function_call(LIBRARY, "town_freeze", keys.base, bool, new_id(), check_text("a reason", reason, 10_000))
+
+
+def thaw(keys: Keys, *, reason: str) -> Operation[bool]:
+    """Thaw the town; whether it was frozen."""
+    return function_call(LIBRARY, "town_thaw", keys.base, bool, new_id(), check_text("a reason", reason, 10_000))

@@ -401,7 +401,7 @@ async def test_a_hold_and_a_frozen_town_are_reasons(town_dir, scripted_backend) 
         (reason,) = await why(town_dir, task)
         assert (reason.code, reason.fix) == ("held", f"tt task release {task.id}")
         assert "until the design is agreed" in reason.text
-        await town.run(town.operations.freeze(reason="the bill"))
+        await town.run(administration.freeze(town.operations.keys, reason="the bill"))
         await town.run(administration.release_task(town.operations.keys, task.id))
         found = await comes(town_dir, town, task, "town_frozen")
         assert found[0].fix == "tt thaw"

@@ -77,7 +77,13 @@ def sync(context: CliContext, direction: str, file: str | None, dry_run: bool, n
                 _write(path, text, plan, pulls, added)
                 bases = {pull.id: pull.base for pull in pulls if pull.base}
                 bases |= {task.id: base_table(task.status, plan.agent_of(task), task.held) for task in added}
-                _run_all(town, [town.operations.set_task_meta(id_, BASE, base) for id_, base in bases.items()])
+                _run_all(
+                    town,
+                    [
+                        administration.set_task_meta(town.operations.keys, id_, BASE, base)
+                        for id_, base in bases.items()
+                    ],
+                )
             report = [(pull.id, pull.outcome, tuple(pull.values), pull.reason) for pull in pulls]
             report += [(task.id, "created", (), "") for task in added]
     _answer(context, direction, path, report, dry_run=dry_run)
@@ -183,7 +189,7 @@ def _steps(town: TownClient, push: Push) -> list[Operation[Any]]:
         verb: Any = _VERBS[push.finish]
         steps.append(operations.settle_task(verb, id_, text="settled by the plan"))
     if push.base is not None:
-        steps.append(operations.set_task_meta(id_, BASE, push.base))
+        steps.append(administration.set_task_meta(operations.keys, id_, BASE, push.base))
     return steps
 
 

@@ -10,6 +10,7 @@ from tinytown.contracts import Gate, Verdict, WorkContext
 from tinytown.errors import TinytownError
 from tinytown.model.tasks import Task
 from tinytown.process import Line
+from tinytown_cli import administration
 
 from tinytown_results.check import Checked, Submitted
 from tinytown_results.settings import Settings
@@ -76,7 +77,9 @@ async def _check(work: WorkContext, directory: Path, submitted: Submitted) -> Ch
 
 
 async def _store(work: WorkContext, task: Task, table: Table) -> None:
-    await work.town.run(work.town.operations.set_task_meta(task.id, TABLE, msgspec.to_builtins(table)))
+    await work.town.run(
+        administration.set_task_meta(work.town.operations.keys, task.id, TABLE, msgspec.to_builtins(table))
+    )
 
 
 def _evidence(checked: Checked) -> str:

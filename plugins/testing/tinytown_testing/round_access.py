@@ -128,7 +128,7 @@ async def _refused(trial: RoundAccessTrial) -> None:
     make = trial.town.operations
     async with trial.round() as opened:
         forbidden: dict[str, Operation[Any]] = {
-            "freeze the town": make.freeze(reason="x"),
+            "freeze the town": administration.freeze(make.keys, reason="x"),
             "complete the task of another": make.settle_task("complete", opened.other.id, text="x"),
             "stop another agent": make.set_desired_state(opened.other.assigned_to or "", "stopped"),
             "remove another agent": administration.remove_agent(make.keys, opened.other.assigned_to or "", force=True),

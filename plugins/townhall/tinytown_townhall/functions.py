@@ -48,7 +48,7 @@ _TABLE: tuple[tuple[FunctionLibrary, Scope, str], ...] = (
     (
         TOWN_LIBRARY,
         "town.write",
-        "send task_add task_settle task_assign backlog_claim town_freeze town_thaw plugin_set",
+        "send task_add task_settle task_assign backlog_claim plugin_set",
     ),
     (TOWN_LIBRARY, "agent.manage", "agent_create agent_set_desired_state"),
     (administration.LIBRARY, "town.read", "dead_list trace rounds task_current mailbox_message"),
@@ -56,7 +56,7 @@ _TABLE: tuple[tuple[FunctionLibrary, Scope, str], ...] = (
         administration.LIBRARY,
         "town.write",
         "redrive drop remove task_update task_need task_requeue task_reopen task_hold task_release task_delete "
-        "backlog_assign_all",
+        "backlog_assign_all town_freeze town_thaw",
     ),
     (administration.LIBRARY, "agent.manage", "agent_remove agent_reset_round_count account_unpark"),
     (ledger.LIBRARY, "town.read", "costs titles accounts"),

@@ -1,4 +1,4 @@
--- Reading tasks, and the tables that plugins keep beside them.
+-- Reading tasks.
 
 -- task_list: state, agent, tag ('' = any), limit -> the fields of each, newest first; the backlog (state "backlog") in its order
 register('task_list', function(base, a)
@@ -25,12 +25,4 @@ register('task_list', function(base, a)
     end
     if #ids < step then return reply end
   end
-end)
-
--- task_meta: id, name, JSON value -> fields; one plugin's table beside the task ('' removes it)
-register('task_meta', function(base, a)
-  local id = find_task(base, a[1])
-  redis.call('HSET', task_key(base, id), 'meta:' .. a[2], a[3], 'updated_at', integer_text(now_ms()))
-  if a[3] == '' then redis.call('HDEL', task_key(base, id), 'meta:' .. a[2]) end
-  return task_reply(base, id)
 end)

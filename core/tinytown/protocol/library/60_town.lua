@@ -25,21 +25,6 @@ register('status', function(base, a)
     redis.call('ZCARD', base .. ':dead'), hosts, agents, mail_counts(base, SUPERVISOR_ID) }
 end)
 
--- town_freeze: op, reason -> 1 when it was not frozen before. Kernels see the event, freeze what runs and start nothing.
-register_once('town_freeze', function(base, a)
-  if redis.call('HSETNX', base .. ':meta', 'frozen_at', integer_text(now_ms())) == 0 then return 0 end
-  redis.call('HSET', base .. ':meta', 'frozen_why', a[1])
-  emit(base, 'town_frozen', 'reason', a[1])
-  return 1
-end)
-
--- town_thaw: op, reason -> 1 when it was frozen before
-register_once('town_thaw', function(base, a)
-  if redis.call('HDEL', base .. ':meta', 'frozen_at', 'frozen_why') == 0 then return 0 end
-  emit(base, 'town_thawed', 'reason', a[1])
-  return 1
-end)
-
 -- emit: op, type, then name and value of members -> 1
 register_once('emit', function(base, a)
   emit(base, unpack(a))

@@ -10,6 +10,7 @@ from tinytown.model.events import HostFroze
 from tinytown.model.results import Host
 from tinytown.model.text import counted
 
+from tinytown_cli import administration
 from tinytown_cli.client import TownClient
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.framework import TownCommand
@@ -29,7 +30,7 @@ def estop(context: CliContext, reason: str) -> None:
     """
     with context.open_town() as town:
         cursor = town.cursor()
-        is_new = town.run(town.operations.freeze(reason=read_text(reason) or _requested_by(town)))
+        is_new = town.run(administration.freeze(town.operations.keys, reason=read_text(reason) or _requested_by(town)))
         hosts = _await_hosts(town, cursor)
         seen = town.run(town.operations.status())
     working = [agent.name for agent in seen.agents if agent.state == "working"]
@@ -83,5 +84,7 @@ def _lines(shape: dict[str, Any], hosts: tuple[Host, ...]) -> list[str]:
 def thaw(context: CliContext, reason: str) -> None:
     """Resume a frozen town: its processes continue where they stopped, with the time that they had left."""
     with context.open_town() as town:
-        was_frozen = town.run(town.operations.thaw(reason=read_text(reason) or _requested_by(town)))
+        was_frozen = town.run(
+            administration.thaw(town.operations.keys, reason=read_text(reason) or _requested_by(town))
+        )
     context.emit({"was_frozen": was_frozen}, "the town is resumed" if was_frozen else "the town was not frozen")

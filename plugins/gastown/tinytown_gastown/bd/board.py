@@ -26,6 +26,7 @@ from tinytown_beads.origins import BeadIds, made_here, origin_of
 from tinytown_beads.settings import read_settings
 from tinytown_beads.store import BeadStore, open_store
 from tinytown_beads.task_as_bead import TABLE
+from tinytown_cli import administration
 from tinytown_cli.public import CliContext, TownClient
 
 from tinytown_gastown.bd.wisps import DATA, read_wisps, write_wisps
@@ -196,7 +197,9 @@ class Board:
             before = self.task_of(id_)
             table = {**extra_fields(before), **changes}
             table = {key: value for key, value in table.items() if value is not None}
-            self.tasks[id_] = self.town.run(self.town.operations.set_task_meta(before.id, TABLE, table or None))
+            self.tasks[id_] = self.town.run(
+                administration.set_task_meta(self.town.operations.keys, before.id, TABLE, table or None)
+            )
 
     def add(self, record: Record, *, agent: str = "") -> str:
         """Create a task for a new record, or for an ephemeral one a wisp; returns the bead's id."""

@@ -134,7 +134,7 @@ async def _ask(town: Town, task: Task, owner: str) -> None:
             await town.send(recipient, Query(question=_question(task)), message_id=f"{message_id}-{number}")
         except (NotFound, Refused):
             continue
-    await town.run(town.operations.set_task_meta(task.id, TABLE, {**table, "asked": True}))
+    await town.run(administration.set_task_meta(town.operations.keys, task.id, TABLE, {**table, "asked": True}))
 
 
 def _question(task: Task) -> str:

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from tinytown import __version__
 from tinytown.errors import TinytownError
 from tinytown.redis import address_of
+from tinytown_cli import administration
 from tinytown_ops.costs import ledger
 from tinytown_ops.costs.ledger import Account, By, Costs
 
@@ -170,13 +171,17 @@ async def follow_live(call: Call) -> Response:
 @TOWN.post("/v1/town/freeze")
 async def freeze_town(call: Call, body: Reason) -> Changed:
     """Freeze every running process of the town, and start nothing until it is thawed."""
-    return Changed(changed=await call.run(call.town.operations.freeze(reason=body.reason or call.asker)))
+    return Changed(
+        changed=await call.run(administration.freeze(call.town.operations.keys, reason=body.reason or call.asker))
+    )
 
 
 @TOWN.post("/v1/town/thaw")
 async def thaw_town(call: Call, body: Reason) -> Changed:
     """Continue a frozen town."""
-    return Changed(changed=await call.run(call.town.operations.thaw(reason=body.reason or call.asker)))
+    return Changed(
+        changed=await call.run(administration.thaw(call.town.operations.keys, reason=body.reason or call.asker))
+    )
 
 
 @TOWN.post("/v1/town/start", status=202)
