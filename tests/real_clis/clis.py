@@ -42,6 +42,7 @@ class RealCli:
     - `refusal`: the reason by which the server of its model says that this has refused; None if it does not pass it on.
     - `takes_mail`: its models can be shown something while they work.
     - `can_ask`: it can ask for permission in the middle of a round.
+    - `forks_sessions`: a round of it can start from a copy of another agent's session.
     - `warns_of_tools`: it can be seen from outside that an MCP server of it did not start.
     """
 
@@ -61,6 +62,7 @@ class RealCli:
     escapes_at: bool = False
     takes_mail: bool = False
     can_ask: bool = False
+    forks_sessions: bool = False
     warns_of_tools: bool = True
 
     def path(self) -> str:
@@ -123,6 +125,7 @@ CLAUDE = RealCli(
     refusal="refusal",
     takes_mail=True,
     can_ask=True,
+    forks_sessions=True,
 )
 CODEX = RealCli(
     kind="codex",
@@ -134,6 +137,7 @@ CODEX = RealCli(
     refusal="content_filter",
     takes_mail=True,
     can_ask=True,
+    forks_sessions=True,
 )
 AUGGIE = RealCli(
     kind="auggie",
@@ -199,6 +203,7 @@ OPENCODE = RealCli(
     settings=lambda url: {"model": "models/m", "patience_s": 4.0},
     table=("clis", "opencode"),
     refusal="content_filter",
+    forks_sessions=True,
     warns_of_tools=False,
 )
 REAL_CLIS = (CLAUDE, CODEX, AUGGIE, GEMINI, COPILOT, AIDER, OPENCODE)

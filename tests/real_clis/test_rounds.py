@@ -27,6 +27,7 @@ from tinytown.contracts import (
     Unavailable,
 )
 from tinytown.model.agents import Agent
+from tinytown.model.tasks import Task
 from tinytown.state import state_directory
 from tinytown_testing import ReportRecorder, Sandbox, open_sandbox
 from tinytown_testing.models import ModelServer, Script
@@ -84,12 +85,15 @@ class Seat:
             return await self.run_prompt(self.stage.rule(say, replies), **options)
         return await self.run_prompt(f"{say} <stub>{msgspec.json.encode(replies).decode()}</stub>", **options)
 
-    async def run_prompt(self, prompt: str, *, report: ReportRecorder | None = None, **options: Any) -> Outcome:
+    async def run_prompt(
+        self, prompt: str, *, report: ReportRecorder | None = None, task: Task | None = None, **options: Any
+    ) -> Outcome:
         stage = self.stage
         environment = {"PATH": stage.path, **stage.cli.environment(stage.server.url), **options.pop("environment", {})}
         directory = options.pop("directory", stage.sandbox.work)
         round_ = stage.sandbox.round(self.agent, prompt, environment=environment, timeout_s=60.0, grace_s=2.0)
-        return await self.session.run_round(replace(round_, directory=directory), report or stage.report)
+        round_ = replace(round_, directory=directory, task=task or round_.task)
+        return await self.session.run_round(round_, report or stage.report)
 
 
 @pytest.fixture(params=REAL_CLIS, ids=lambda cli: cli.kind)

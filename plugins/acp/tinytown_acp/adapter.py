@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from tinytown_adapters import CliAdapter, CommandSpec, RunRequest, RunState
+from tinytown_adapters import (
+    CliAdapter,
+    CliSessionRecord,
+    CommandSpec,
+    RunCli,
+    RunRequest,
+    RunState,
+    SessionNotForked,
+    SessionSource,
+    TakenSession,
+)
 
 from tinytown_acp.conversation import Conversation
 from tinytown_acp.known import KnownAgent
@@ -23,6 +33,16 @@ class AcpAdapter(CliAdapter[AcpSettings]):
 
     def command_spec(self, request: RunRequest[AcpSettings]) -> CommandSpec:
         return CommandSpec(arguments=request.settings.extra_args, environment=self.environment)
+
+    async def take_session(self, source: SessionSource, request: RunRequest[AcpSettings], run: RunCli) -> TakenSession:
+        # Agents that fork a session continue it where it was made, whatever directory they are given.
+        made_in = source.directory
+        if made_in != str(request.directory):
+            where = f"in {made_in}" if made_in else "in a directory that is not known any more"
+            raise SessionNotForked(
+                f"the session of {source.agent} was made {where}: {self.title} forks it there only, not in {request.directory}"
+            )
+        return TakenSession(CliSessionRecord(id=source.session_id, agent_id="", directory=""))
 
     def reader(self, state: RunState, request: RunRequest[AcpSettings]) -> Conversation:
         return Conversation(state, request, mode=request.settings.mode or self.mode)
@@ -42,6 +62,7 @@ def adapter_of(kind: str, known: KnownAgent) -> AcpAdapter:
         "state_paths": known.state_paths,
         "mode": known.mode,
         "environment": known.environment,
+        "forks_sessions": known.forks_sessions,
     }
     made: AcpAdapter = type("AcpAdapter", (AcpAdapter,), data)()
     return made

@@ -134,24 +134,27 @@ class Conversation(JsonRpcReader):
         self._end_turn(answer)
 
     async def _session(self, able: Record) -> str:
-        """The id of the session to work in: the former one if the agent can load it, else a new one."""
+        """The id of the session to work in: a fork, the former one if the agent can load it, or else a new one."""
         tools, session = self._request.tools, self._request.session
         server = (
             [{"name": tools.name, "command": tools.command, "args": [*tools.arguments], "env": []}] if tools else []
         )
         about: dict[str, Any] = {"cwd": str(self._request.directory), "mcpServers": server}
-        if session is not None and able.flag("agentCapabilities", "loadSession"):
-            self._is_replaying = True  # it tells all that was said before
-            try:
-                await self.call("session/load", sessionId=session.id, **about)
-            except RpcRefused as refused:
-                if refused.code == _AUTH_REQUIRED:
-                    raise
-                raise RpcRefused(Record({"code": 0, "message": f"no session found: {refused.message}"})) from refused
-            finally:
-                self._is_replaying = False
-            return session.id
-        return (await self.call("session/new", **about)).text("sessionId")
+        forks = session is not None and self._request.forks
+        if session is None or not (forks or able.flag("agentCapabilities", "loadSession")):
+            return (await self.call("session/new", **about)).text("sessionId")
+        if forks and able.get("agentCapabilities", "sessionCapabilities", "fork") is None:
+            raise RpcRefused(Record({"code": 0, "message": "no session found: the agent does not offer session/fork"}))
+        self._is_replaying = True  # it tells all that was said before
+        try:
+            opened = await self.call("session/fork" if forks else "session/load", sessionId=session.id, **about)
+        except RpcRefused as refused:
+            if refused.code == _AUTH_REQUIRED:
+                raise
+            raise RpcRefused(Record({"code": 0, "message": f"no session found: {refused.message}"})) from refused
+        finally:
+            self._is_replaying = False
+        return opened.text("sessionId") if forks else session.id
 
     def _end_turn(self, answer: Record) -> None:
         used = answer.record("usage")

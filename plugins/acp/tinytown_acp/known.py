@@ -15,6 +15,7 @@ class KnownAgent:
     """How an agent is started, what to tell a person whose machine has none, and the variables that log it in.
 
     `mode` is the one of its own modes in which it works by itself: what it may do is up to its box, or was allowed (``full``).
+    `forks_sessions`: unless it is known that the agent cannot, it is asked.
     """
 
     title: str
@@ -25,6 +26,7 @@ class KnownAgent:
     state_paths: tuple[str, ...] = ()
     own_variables: tuple[str, ...] = ()
     mode: str = ""
+    forks_sessions: bool = True
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
@@ -44,6 +46,7 @@ KNOWN: Mapping[str, KnownAgent] = {
         login_variables=("GEMINI_API_KEY", "GOOGLE_API_KEY"),
         state_paths=("~/.gemini",),
         own_variables=("GEMINI_*", "GOOGLE_*"),
+        forks_sessions=False,
     ),
     "acp-qwen": KnownAgent(
         "Qwen Code (ACP)",
@@ -53,6 +56,7 @@ KNOWN: Mapping[str, KnownAgent] = {
         login_variables=("OPENAI_API_KEY", "DASHSCOPE_API_KEY"),
         state_paths=("~/.qwen",),
         own_variables=("OPENAI_BASE_URL", "OPENAI_MODEL", "QWEN_*"),
+        forks_sessions=False,
     ),
     "acp-claude": KnownAgent(
         "Claude Code (ACP)",
@@ -72,6 +76,7 @@ KNOWN: Mapping[str, KnownAgent] = {
         state_paths=("~/.codex",),
         own_variables=("CODEX_*",),
         mode="full-access",  # else it is in its own mode "read-only"
+        forks_sessions=False,
     ),
     "acp-cursor": KnownAgent(
         "Cursor CLI (ACP)",
@@ -96,6 +101,7 @@ KNOWN: Mapping[str, KnownAgent] = {
         login_variables=("AUGMENT_SESSION_AUTH",),
         state_paths=("~/.augment",),
         own_variables=("AUGMENT_*",),
+        forks_sessions=False,
     ),
     "acp-copilot": KnownAgent(
         "Copilot CLI (ACP)",
@@ -104,6 +110,7 @@ KNOWN: Mapping[str, KnownAgent] = {
         login_variables=("COPILOT_GITHUB_TOKEN",),
         state_paths=("~/.copilot",),
         own_variables=("COPILOT_*",),
+        forks_sessions=False,
     ),
     "acp-goose": KnownAgent(
         "goose (ACP)",

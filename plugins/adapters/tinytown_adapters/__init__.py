@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tinytown_adapters.backend import CliBackend, backends_for
     from tinytown_adapters.environment import is_secret
     from tinytown_adapters.failures import Failure, FailureKind, failure_of
+    from tinytown_adapters.forks import RunCli, SessionNotForked, SessionSource, TakenSession
     from tinytown_adapters.git_layout import git_directories
     from tinytown_adapters.json_lines import JsonLinesReader, Record, record_of
     from tinytown_adapters.json_rpc import JsonRpcReader, RpcRefused
@@ -44,9 +45,13 @@ _MODULES = {
     "Reader": "run_state",
     "Record": "json_lines",
     "RpcRefused": "json_rpc",
+    "RunCli": "forks",
     "RunRequest": "adapter",
     "RunState": "run_state",
     "Secrets": "secrets",
+    "SessionNotForked": "forks",
+    "SessionSource": "forks",
+    "TakenSession": "forks",
     "TakesMail": "run_state",
     "TownTools": "town_tools",
     "ask_permission": "approvals",
@@ -76,9 +81,13 @@ __all__ = [
     "Reader",
     "Record",
     "RpcRefused",
+    "RunCli",
     "RunRequest",
     "RunState",
     "Secrets",
+    "SessionNotForked",
+    "SessionSource",
+    "TakenSession",
     "TakesMail",
     "TownTools",
     "ask_permission",

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
+from tinytown_adapters.forks import RunCli, SessionNotForked, SessionSource, TakenSession
 from tinytown_adapters.run_state import Reader, RunState
 from tinytown_adapters.session_store import CliSessionRecord
 from tinytown_adapters.settings import CliSettings, Permissions
@@ -29,7 +30,7 @@ class RunRequest(Generic[S_co]):
     - `permissions` is decided: never None. `directory` is where the CLI will be started.
     - `work_dir` is a directory of this agent's for this CLI (mode 0700): whatever a `CommandSpec` has to write goes there.
     - `has_own_state`: the CLI is to keep its login, settings and sessions in `state`; else where it always does.
-    - `session` is the one to continue with, None for a new one.
+    - `session` is the one to continue with, None for a new one; with `forks`, the CLI has to continue in a copy of it.
     - `tools` are the town's own, None when they are not to be offered.
     - `environment` is what the CLI will be started with, before the plan adds to it: for looking, not for changing.
     - `trusts_project`: what the workspace itself configures (hooks, MCP servers, plugins) may run: its person has chosen
@@ -47,6 +48,7 @@ class RunRequest(Generic[S_co]):
     work_dir: Path
     has_own_state: bool = False
     session: CliSessionRecord | None = None
+    forks: bool = False
     tools: TownTools | None = None
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
     trusts_project: bool = True
@@ -114,6 +116,7 @@ class CliAdapter(ABC, Generic[S]):
       as ``mcp__town__{}``. `runs_commands`: whether its models can run any.
     - `tools_need_own_state`: it takes them from its settings files alone, so only where these are the agent's own.
     - `sessions_stay_in_directory`: a session can be gone on with only in the directory that it was made in.
+    - `forks_sessions`: a round can start from a copy of another agent's session; `take_session` gets it.
     - `reports_progress`: whether it prints something while it works; where not, nobody can tell a model that stalls.
     - `prompt_limit_chars`: the longest prompt that it takes.
     - `presets`: further kinds that come with it, each with the settings in which it differs.
@@ -139,6 +142,7 @@ class CliAdapter(ABC, Generic[S]):
     runs_commands: ClassVar[bool] = True
     tools_need_own_state: ClassVar[bool] = False
     sessions_stay_in_directory: ClassVar[bool] = False
+    forks_sessions: ClassVar[bool] = False
     reports_progress: ClassVar[bool] = True
     prompt_limit_chars: ClassVar[int | None] = None
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
@@ -150,6 +154,14 @@ class CliAdapter(ABC, Generic[S]):
     @abstractmethod
     def reader(self, state: RunState, request: RunRequest[S]) -> Reader:
         """What reads that run's output."""
+
+    async def take_session(self, source: SessionSource, request: RunRequest[S], run: RunCli) -> TakenSession:
+        """Get the session that a round starts from a copy of, or a copy of it, to where the CLI finds it.
+
+        `request` has no session yet. The agent itself cannot read the other's files: look below `source.work_dir` by
+        `SessionSource.read`. The session stays as it is. Raises: SessionNotForked, which fails the task.
+        """
+        raise SessionNotForked(f"{self.title} cannot fork sessions")
 
     def permissions_by_default(self) -> Permissions:
         """The profile of agents for which the person has chosen none. Quick."""

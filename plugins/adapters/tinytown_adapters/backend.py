@@ -38,6 +38,7 @@ from tinytown.process import Exit, Line, RunningCommand, RunOptions
 
 from tinytown_adapters.adapter import CliAdapter, RunRequest
 from tinytown_adapters.environment import cli_environment, inherited
+from tinytown_adapters.forks import SessionNotForked, SessionSource, prompt_after_fork, source_of
 from tinytown_adapters.masked_log import open_masked_log
 from tinytown_adapters.outcomes import (
     FixHints,
@@ -58,6 +59,7 @@ S = TypeVar("S", bound=CliSettings)
 _LINE_LIMIT_BYTES = 16 << 20  # one record can hold a whole file that a tool has read
 _RAW_LOG = "last-run.log"
 _SANDBOX_TRIAL_S = 30.0
+_ASIDE_S = 120.0
 _UNKNOWN_ARGUMENTS = 2
 
 
@@ -84,6 +86,7 @@ class CliBackend(AgentBackend, Generic[S]):
             raise _wrong(root, f"{table}.permissions", f'{adapter.title} does not support "full"')
         without_tools = False if adapter.runs_commands else None
         self.offers_town_tools = adapter.tool_names if self.uses_town_tools(os.environ) else without_tools
+        self.forks_sessions = adapter.forks_sessions
         self.own_profiles = adapter.permissions_offered if adapter.has_own_sandbox() else ()
         own_state = self.has_own_state(os.environ)
         self.state_paths = () if own_state else tuple(Path(path).expanduser() for path in adapter.state_paths)
@@ -192,29 +195,56 @@ class CliSession(AgentSession, Generic[S]):
                 hint=f"look at it, then remove it, or set trust_project = true in [{self._backend.table}]",
             )
         due = self._context.processes.clock.now() + self._limit_s(work)
-        session = self._session_to_resume(work)
         try:
-            outcome, state = await self._run(work, report, session, due)
-            failure = state.failure
-            if session is not None and failure is not None and failure.kind in ("no_session", "context_too_long"):
-                report.line(f"starting a new session: {failure.reason}")
-                store_session(self._work_dir, None)
-                outcome, _ = await self._run(work, report, None, due)
+            return await self._run_in_session(work, report, due)
+        except SessionNotForked as error:
+            return Failed(reason=str(error), retryable=False)
         except ProcessFailed as error:
             return outcome_of_no_run(error, self._backend.hints)
         except OSError as error:
             if lacking := host_failure(error, f"cannot prepare {self._work_dir}"):
                 raise lacking from error
             return Failed(reason=f"cannot prepare {self._work_dir}: {error}")
+
+    async def _run_in_session(self, work: Round, report: Report, due: float) -> Outcome:
+        """The round in its session. What starts from another's does so or fails: that context is what was asked for.
+
+        Raises: ProcessFailed, SessionNotForked, OSError.
+        """
+        source = source_of(work.task, self._context.state_directory.parent, self._adapter.plugin)
+        session = self._session_to_resume(work, source)
+        outcome, state = await self._run(work, report, session, source, due)
+        failure = state.failure
+        if session is not None and failure is not None and failure.kind in ("no_session", "context_too_long"):
+            begun = f"forking the session of {source.agent} again" if source else "starting a new session"
+            report.line(f"{begun}: {failure.reason}")
+            store_session(self._work_dir, None)
+            session = None
+            outcome, state = await self._run(work, report, None, source, due)
+        if source is not None and session is None and state.failure and state.failure.kind == "no_session":
+            raise SessionNotForked(f"the session of {source.agent} cannot be forked: {state.failure.reason}")
         return outcome
 
     async def _run(
-        self, work: Round, report: Report, session: CliSessionRecord | None, due: float
+        self,
+        work: Round,
+        report: Report,
+        session: CliSessionRecord | None,
+        source: SessionSource | None,
+        due: float,
     ) -> tuple[Outcome, RunState]:
-        """One run of the CLI. Raises: ProcessFailed when it could not be started or watched; OSError."""
-        request = self._run_request(work, session)
+        """One run of the CLI, in a session, in a copy of that of a source, or in a new one.
+
+        Raises: ProcessFailed when it could not be started or watched; SessionNotForked; OSError.
+        """
+        request, files = self._run_request(work, session), dict[str, bytes]()
+        if source is not None and session is None:
+            taken = await self._adapter.take_session(source, request, partial(self._run_aside, request))
+            prompt = prompt_after_fork(work.prompt, source, self._context.agent.name, work.directory)
+            request = replace(request, session=taken.session, forks=not taken.is_copy, prompt=prompt)
+            files.update(taken.files)
         spec = self._adapter.command_spec(request)
-        for name, content in spec.files.items():
+        for name, content in {**files, **spec.files}.items():
             self._remove_links(name)
             write_private(self._work_dir / name, content)
         environment = _with(request.environment, spec.environment)
@@ -222,11 +252,12 @@ class CliSession(AgentSession, Generic[S]):
             return problem, RunState(report)
         raw_log = self._work_dir / _RAW_LOG
         raw_log.unlink(missing_ok=True)
+        forked_for = work.task.id if source and work.task else session.forked_for if session else ""
         secrets = known_secrets(os.environ, request.environment, self._settings.env)
         open_log = partial(open_masked_log, secrets=secrets, limit_bytes=self._context.config.limits.log_bytes)
         with open_log(work.log_path) as keep, open_log(raw_log) as keep_raw:
             # A session is known from its first record on: a killed round is resumed with it, too.
-            state = RunState(report, keep, lambda: self._store_session(work, state), secrets.masked)
+            state = RunState(report, keep, lambda: self._store_session(work, state, forked_for), secrets.masked)
             reader = self._adapter.reader(state, request)
             self._mail_reader = reader if isinstance(reader, TakesMail) else None
             clock = RunClock(state, self._settings, reports_progress=self._adapter.reports_progress)
@@ -263,7 +294,22 @@ class CliSession(AgentSession, Generic[S]):
                 return self._outcome_of_stall(state), state
             finally:
                 self._mail_reader = None
-                self._store_session(work, state)
+                self._store_session(work, state, forked_for)
+
+    async def _run_aside(
+        self,
+        request: RunRequest[S],
+        *arguments: str,
+        environment: Mapping[str, str | None],
+        stdout: Path | None = None,
+    ) -> Exit:
+        to_file = [] if stdout is None else ["sh", "-c", 'exec "$@" >"$0"', str(stdout)]
+        return await self._context.processes.run(
+            [*to_file, *self._backend.command, *arguments],
+            cwd=request.directory,
+            env=_with(request.environment, environment),
+            timeout_s=_ASIDE_S,
+        )
 
     async def _try_sandbox(self, directory: Path, environment: Mapping[str, str]) -> Unavailable | None:
         """Have the CLI run nothing in its own sandbox: a broken one fails each command, and its model reports what it likes."""
@@ -325,10 +371,13 @@ class CliSession(AgentSession, Generic[S]):
     def _tools(self, environment: Mapping[str, str]) -> TownTools | None:
         return prepare_town_tools(self._work_dir, environment) if self._backend.uses_town_tools(environment) else None
 
-    def _session_to_resume(self, work: Round) -> CliSessionRecord | None:
+    def _session_to_resume(self, work: Round, source: SessionSource | None) -> CliSessionRecord | None:
+        """The session to continue with; of a task with a source, the copy that an earlier attempt has worked in."""
         if not self._settings.resume:
             return None
         session = load_session(self._work_dir, self._context.agent.id)
+        if source is not None and (session is None or work.task is None or session.forked_for != work.task.id):
+            return None
         if session is None and work.session_id:
             session = CliSessionRecord(
                 id=work.session_id, agent_id=self._context.agent.id, directory=str(work.directory)
@@ -336,7 +385,7 @@ class CliSession(AgentSession, Generic[S]):
         stays = self._adapter.sessions_stay_in_directory
         return None if session and stays and session.directory != str(work.directory) else session
 
-    def _store_session(self, work: Round, state: RunState) -> None:
+    def _store_session(self, work: Round, state: RunState, forked_for: str) -> None:
         """The session that the CLI said it was in, also when the round was cut off; one that said nothing changes nothing."""
         if state.session_id:
             record = CliSessionRecord(
@@ -344,6 +393,7 @@ class CliSession(AgentSession, Generic[S]):
                 agent_id=self._context.agent.id,
                 directory=str(work.directory),
                 used=state.session_used,
+                forked_for=forked_for,
             )
             store_session(self._work_dir, record)
 

@@ -15,13 +15,18 @@ from pathlib import Path
 from typing import Annotated, ClassVar
 
 import msgspec
+import trio
 from tinytown_adapters import (
     CliAdapter,
+    CliSessionRecord,
     CliSettings,
     CommandSpec,
     Permissions,
+    RunCli,
     RunRequest,
     RunState,
+    SessionSource,
+    TakenSession,
     ask_permission,
 )
 
@@ -29,8 +34,10 @@ from tinytown_claude.permissions import TRUSTED_PLACE, has_sandbox, permission_a
 from tinytown_claude.reader import ClaudeReader, user_message
 
 _MCP_FILE = "town-mcp.json"
+_FORK_FILE = "tmp/fork.jsonl"
 _PROJECT_NOTES = "CLAUDE.md"
 _NOTES_BYTES = 200_000
+_TOTALS = b'{"type":"cost-state"'
 #: Tools that reach for other agents than the town's, that work for nobody once the round has ended, or that leave its workspace.
 DENIED_TOOLS = (
     "ListAgents",
@@ -89,6 +96,7 @@ class ClaudeAdapter(CliAdapter[Settings]):
     permissions_offered: ClassVar[tuple[Permissions, ...]] = ("read", "write", "full")
     state_paths: ClassVar[tuple[str, ...]] = ("~/.claude", "~/.claude.json")
     sessions_stay_in_directory: ClassVar[bool] = True
+    forks_sessions: ClassVar[bool] = True
     can_ask: ClassVar[bool] = True
     tool_names: ClassVar[str] = "mcp__town__{}"
     prompt_limit_chars: ClassVar[int | None] = 2_500_000  # 10 MB on its standard input, of at most 4 bytes each
@@ -102,7 +110,7 @@ class ClaudeAdapter(CliAdapter[Settings]):
         arguments += ["--disallowedTools", ",".join(DENIED_TOOLS)]
         files: dict[str, bytes] = dict(granted.files)
         if request.session is not None:
-            arguments += ["--resume", request.session.id]
+            arguments += ["--resume", request.session.id, *(["--fork-session"] if request.forks else [])]
         if settings.model:
             arguments += ["--model", settings.model]
         if settings.max_turns:
@@ -150,6 +158,16 @@ class ClaudeAdapter(CliAdapter[Settings]):
             ask=partial(ask_permission, state, request) if request.asks else None,
         )
 
+    async def take_session(self, source: SessionSource, request: RunRequest[Settings], run: RunCli) -> TakenSession:
+        # By its file it resumes a session of any directory; by its id, only one of its own directory and state.
+        user = request.environment.get("CLAUDE_CONFIG_DIR") or Path(request.environment.get("HOME", "/"), ".claude")
+        for home in (source.work_dir / "state", Path(user)):
+            found = await trio.to_thread.run_sync(source.read, home, f"projects/*/{source.session_id}.jsonl")
+            if found is not None:
+                record = CliSessionRecord(id=str(request.work_dir / _FORK_FILE), agent_id="", directory="")
+                return TakenSession(record, {_FORK_FILE: _without_costs(found[1])})
+        raise source.gone
+
     def has_own_sandbox(self) -> bool:
         return has_sandbox()
 
@@ -159,6 +177,12 @@ class ClaudeAdapter(CliAdapter[Settings]):
 
     def warnings(self, settings: Settings, permissions: Permissions, environment: Collection[str]) -> Sequence[str]:
         return permission_warnings(permissions, environment)
+
+
+def _without_costs(transcript: bytes) -> bytes:
+    """The whole lines of a session's file but for its totals: what a copy consumes is counted from zero."""
+    lines = transcript.split(b"\n")[:-1]  # the last may be in the middle of being written
+    return b"".join(line + b"\n" for line in lines if not line.startswith(_TOTALS))
 
 
 def _project_notes(directory: Path) -> bytes:

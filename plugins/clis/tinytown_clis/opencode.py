@@ -25,10 +25,15 @@ from tinytown_adapters import (
     JsonLinesReader,
     Permissions,
     Record,
+    RunCli,
     RunRequest,
     RunState,
+    SessionSource,
+    TakenSession,
     failure_of,
 )
+
+from tinytown_clis.opencode_forks import copy_session
 
 _ABOUT = ("command", "filePath", "path", "pattern", "query", "url", "description")
 #: A call of the model that failed. It asks for a title, too (small=true), and can do without.
@@ -61,6 +66,7 @@ class OpencodeAdapter(CliAdapter[CliSettings]):
     project_code: ClassVar[tuple[str, ...]] = (".opencode",)  # its plugins run in spite of --pure
     # Resumed elsewhere, it works in the directory of the session, and waits for ever for the end of the turn.
     sessions_stay_in_directory: ClassVar[bool] = True
+    forks_sessions: ClassVar[bool] = True
     state_paths: ClassVar[tuple[str, ...]] = (
         "~/.local/share/opencode",
         "~/.local/state/opencode",
@@ -96,6 +102,9 @@ class OpencodeAdapter(CliAdapter[CliSettings]):
             stdin=request.prompt_bytes,
             environment=environment,
         )
+
+    async def take_session(self, source: SessionSource, request: RunRequest[CliSettings], run: RunCli) -> TakenSession:
+        return await copy_session(source, request, run, self.command_spec(request).environment)
 
     def reader(self, state: RunState, request: RunRequest[CliSettings]) -> OpencodeReader:
         return OpencodeReader(state)

@@ -8,22 +8,28 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 import msgspec
+import trio
 from tinytown_adapters import (
     CliAdapter,
     CliSettings,
     CommandSpec,
     Permissions,
     Reader,
+    RunCli,
     RunRequest,
     RunState,
+    SessionSource,
+    TakenSession,
     TownTools,
     git_directories,
 )
 
 from tinytown_codex.app_server import AppServerReader
+from tinytown_codex.forks import take_rollouts
 from tinytown_codex.reader import CodexReader
 from tinytown_codex.schemas import may_hold_to
 
@@ -52,6 +58,7 @@ class CodexAdapter(CliAdapter[Settings]):
     permissions_offered: ClassVar[tuple[Permissions, ...]] = ("read", "write", "full")
     sandbox_trial: ClassVar[tuple[str, ...]] = ("sandbox", "--", "true")
     state_paths: ClassVar[tuple[str, ...]] = ("~/.codex",)
+    forks_sessions: ClassVar[bool] = True
     can_ask: ClassVar[bool] = True
     tool_names: ClassVar[str] = "mcp__town__{}"
     prompt_limit_chars: ClassVar[int | None] = 1_000_000  # it takes 1,048,576 in all and adds some of its own
@@ -83,8 +90,8 @@ class CodexAdapter(CliAdapter[Settings]):
             files[_SCHEMA_FILE] = msgspec.json.encode(request.result_schema)
             arguments += ["--output-schema", str(request.work_dir / _SCHEMA_FILE)]
         arguments += settings.extra_args
-        if request.session is not None:  # what comes after `resume` may be no option of `exec`
-            arguments += ["resume", request.session.id]
+        if request.session is not None:  # what comes after it may be no option of `exec`
+            arguments += ["fork" if request.forks else "resume", request.session.id]
         return CommandSpec(
             arguments=[*arguments, "-"],
             stdin=request.prompt_bytes,
@@ -92,6 +99,10 @@ class CodexAdapter(CliAdapter[Settings]):
             environment=environment,
             first_signal=signal.SIGINT,
         )
+
+    async def take_session(self, source: SessionSource, request: RunRequest[Settings], run: RunCli) -> TakenSession:
+        user = Path(request.environment.get("CODEX_HOME") or Path(request.environment.get("HOME", "/"), ".codex"))
+        return await trio.to_thread.run_sync(take_rollouts, source, request, user)
 
     def reader(self, state: RunState, request: RunRequest[Settings]) -> Reader:
         if request.settings.app_server:

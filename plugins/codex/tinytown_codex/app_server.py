@@ -94,7 +94,8 @@ class AppServerReader(JsonRpcReader):
         if session is None:
             opened = await self.call("thread/start", **options)
         else:
-            opened = await self.call("thread/resume", threadId=session.id, **options)
+            method = "thread/fork" if request.forks else "thread/resume"
+            opened = await self.call(method, threadId=session.id, **options)
         self.state.session_used = self._before  # until it says what it has consumed
         self._thread_id = opened.text("thread", "id")
         self.state.session(self._thread_id)
