@@ -119,6 +119,21 @@ async def test_the_role_decides_before_the_kind_and_a_last_attempt_is_alone(
     assert len(scripted_backend.rounds[0].tasks) == size
 
 
+async def test_a_task_that_starts_in_a_session_of_its_own_shares_no_round(town_dir, scripted_backend) -> None:
+    town_dir.configure(BATCH)
+    async with town_dir.open() as town:
+        await town.spawn("ada")
+        await assign(town, "ada", "a", "b")
+        fork = {"fork": {"agent": "ben", "session_id": "s1"}}
+        await town.add_task("c", agent="ada", task_id="c", meta=fork)
+        await town.add_task("d", agent="ada", task_id="d", meta=fork)
+        scripted_backend.script = reporting(town)
+        await resume(town, "ada")
+        for word in "abcd":
+            assert (await town.wait_for_task(word)).state == "completed"
+    assert words_of(scripted_backend.rounds) == [["a", "b"], ["c"], ["d"]]
+
+
 async def test_a_kind_whose_agents_cannot_report_gets_one_task_at_a_time(town_dir, scripted_backend) -> None:
     scripted_backend.backends[0].offers_town_tools = None
     town_dir.configure(BATCH)

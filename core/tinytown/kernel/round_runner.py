@@ -218,12 +218,12 @@ class RoundRunner:
         return False
 
     async def _is_single(self, task: Task) -> bool:
-        """Whether a task shares no round: it may end its kernel, fail with others for good, or has a workspace."""
+        """Whether a task shares no round: it may end its kernel, fail with others for good, has a workspace or a session."""
         config = self._town.config
         most = min(config.round.max_attempts, config.limits.max_deliveries)
         with suppress(PluginFaulty):
             claimed = await claiming(self._context, self.agent, task) is not None
-            return claimed or task.lost >= _LOST_TOGETHER or task.attempts + 1 >= most
+            return claimed or "fork" in task.meta or task.lost >= _LOST_TOGETHER or task.attempts + 1 >= most
         return True
 
     async def _outcome(self, work: _Work) -> Outcome:

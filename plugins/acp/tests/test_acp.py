@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import trio
 from tinytown.config import Config
@@ -50,14 +51,19 @@ class Desk:
     def state(self) -> Path:
         return self.sandbox.base / "fake-state"
 
-    async def run(self, *steps: dict[str, Any], **settings: Any) -> Outcome:
+    async def run(
+        self, *steps: dict[str, Any], agent: Agent | None = None, meta: dict[str, Any] | None = None, **settings: Any
+    ) -> Outcome:
+        agent = agent or self.agent
         table = {"command": [sys.executable, str(AGENT), str(self.state)], "permissions": "full", **settings}
         config = Config(name="desk", plugins={"acp": {"agents": {"fake": table}}})
         backend = load_plugins(config, self.sandbox.root).backends["fake"]
         with trio.fail_after(DEADLINE_S):
-            async with backend.open(self.sandbox.context(self.agent)) as session:
-                work = self.sandbox.round(self.agent, json.dumps(steps), environment=self.environment, timeout_s=30.0)
-                return await session.run_round(work, self.report)
+            async with backend.open(self.sandbox.context(agent)) as session:
+                script = f"<fake>{json.dumps(steps)}</fake>"
+                work = self.sandbox.round(agent, script, environment=self.environment, timeout_s=30.0)
+                task = msgspec.structs.replace(work.task or self.sandbox.task("it"), meta=meta or {})
+                return await session.run_round(replace(work, task=task), self.report)
 
 
 @pytest.fixture
@@ -105,6 +111,40 @@ async def test_a_session_that_is_gone_is_begun_anew_in_the_same_round(desk: Desk
     assert isinstance(second, Finished)
     assert second.session_id != first.session_id
     assert second.text == "two"
+
+
+@pytest.mark.parametrize("forks", ["yes", "no"])
+async def test_a_session_is_forked_by_an_agent_that_offers_it(desk: Desk, forks: str) -> None:
+    desk.environment["FAKE_FORKS"] = forks
+    first = await desk.run({"say": "one"})
+    assert isinstance(first, Finished)
+    ben = desk.sandbox.agent("ben", cli="fake")
+    meta = {"fork": {"agent": "ada", "session_id": first.session_id}}
+    forked = await desk.run({"recall": True}, agent=ben, meta=meta)
+    assert "what was said before" not in desk.report.lines
+    if forks == "no":
+        assert isinstance(forked, Failed)
+        assert not forked.retryable
+        assert "does not offer session/fork" in forked.reason
+    else:
+        assert isinstance(forked, Finished)
+        assert forked.text == "2"
+        assert forked.session_id != first.session_id
+
+
+@pytest.mark.parametrize("known", [True, False])
+async def test_a_session_of_another_directory_is_not_forked(desk: Desk, known: bool) -> None:
+    first = await desk.run({"say": "one"})
+    assert isinstance(first, Finished)
+    record = desk.sandbox.context(desk.agent).state_directory / "acp.agents.fake" / "session.json"
+    content = record.read_text() if known else ""
+    record.write_text(content.replace(str(desk.sandbox.work), "/another/place"))
+    ben = desk.sandbox.agent("ben", cli="fake")
+    meta = {"fork": {"agent": "ada", "session_id": first.session_id}}
+    forked = await desk.run({"recall": True}, agent=ben, meta=meta)
+    assert isinstance(forked, Failed)
+    assert not forked.retryable
+    assert ("was made in /another/place" if known else "a directory that is not known any more") in forked.reason
 
 
 async def test_what_the_model_does_is_shown(desk: Desk) -> None:

@@ -24,6 +24,7 @@ from tinytown.state import find_town
 from tinytown.town import AgentHandle as CoreAgentHandle, Town as CoreTown, connect_town
 from tinytown_cli import administration
 from tinytown_cli.administration import DeadLetter
+from tinytown_cli.session_forks import fork_table
 from tinytown_ops.doctor.reclaim_operation import Reclaimed, reclaim_from
 from tinytown_ops.settings.files import Level
 from tinytown_ops.settings.keys import look_up, parse_key
@@ -63,6 +64,13 @@ class AgentHandle(CoreAgentHandle):
     async def claim(self, task: str) -> Task:
         """Give the agent a task of the backlog; the task. Raises: Refused for one that is not on it."""
         return await self.town.claim_task(task, self.id)
+
+    async def fork_session(self) -> dict[str, Any]:
+        """The table of tasks that start from a copy of the session that the agent has now: ``assign(text, meta=...)`` takes it.
+
+        Whoever does them needs the same CLI, one that can fork sessions; else they fail. Raises: Refused if there is no session.
+        """
+        return fork_table(await self.info())
 
     async def take_over(self, task: str) -> Task:
         """Give the agent a task that is another agent's or unassigned; see `Town.assign_task`."""

@@ -15,7 +15,8 @@ from tinytown.config import convert_settings
 from tinytown.contracts import AgentBackend, Failed, Finished, Outcome, RateLimited, Unauthorized, Unavailable, Usage
 from tinytown.errors import HostFailure
 from tinytown.kernel import log_path
-from tinytown_adapters import CliSessionRecord, RunRequest, TownTools
+from tinytown.process import Exit
+from tinytown_adapters import CliSessionRecord, RunRequest, SessionNotForked, SessionSource, TownTools
 from tinytown_adapters.environment import inherited
 from tinytown_claude import permissions
 from tinytown_claude.adapter import DENIED_TOOLS, ClaudeAdapter, Settings
@@ -277,3 +278,31 @@ async def test_a_result_is_kept_when_the_cli_lingers_after_it_and_no_process_is_
     assert isinstance(outcome, Finished)
     assert (outcome.text, outcome.session_id) == ("made it", "s-1")
     assert sandbox.processes.running == 0
+
+
+async def taken(source_dir: Path, work_dir: Path, home: Path) -> Any:
+    async def run(*arguments: str, environment: Mapping[str, str | None], stdout: Path | None = None) -> Exit:
+        raise AssertionError("nothing is to be run")
+
+    source = SessionSource("ada", SESSION, source_dir / "ada" / "claude")
+    return await ClaudeAdapter().take_session(source, request(work_dir, environment={"HOME": str(home)}), run)
+
+
+@pytest.mark.parametrize("place", ["ada/claude/state", "home/.claude"])
+async def test_a_session_is_forked_from_a_copy_of_its_file_without_its_totals(tmp_path: Path, place: str) -> None:
+    transcript = tmp_path / place / "projects" / "-another-directory" / f"{SESSION}.jsonl"
+    transcript.parent.mkdir(parents=True)
+    transcript.write_bytes(
+        b'{"type":"user"}\n{"type":"cost-state","totalCostUSD":9}\n{"type":"assistant"}\n{"type":"us'
+    )
+    found = await taken(tmp_path, tmp_path / "work", tmp_path / "home")
+    assert found.files == {"tmp/fork.jsonl": b'{"type":"user"}\n{"type":"assistant"}\n'}
+    assert not found.is_copy
+    spec = ClaudeAdapter().command_spec(request(tmp_path / "work", session=found.session, forks=True))
+    copy = str(tmp_path / "work" / "tmp" / "fork.jsonl")
+    assert spec.arguments[spec.arguments.index("--resume") :][:3] == ["--resume", copy, "--fork-session"]
+
+
+async def test_a_session_that_is_nowhere_is_not_forked(tmp_path: Path) -> None:
+    with pytest.raises(SessionNotForked, match="is not on this machine"):
+        await taken(tmp_path, tmp_path / "work", tmp_path / "home")

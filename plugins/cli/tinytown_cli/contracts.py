@@ -51,6 +51,17 @@ class Finding:
 
 
 @runtime_checkable
+class ForksSessions(Protocol):
+    """A backend whose rounds may start from a copy of another agent's session. Optional for backends.
+
+    It reads the table ``meta["fork"]`` of the round's task: ``agent``, the name of the agent that has the session, and
+    ``session_id``, as a round of that agent has reported it. Where `forks_sessions` is false, such tasks are refused.
+    """
+
+    forks_sessions: bool
+
+
+@runtime_checkable
 class NeedsProgram(Protocol):
     """A backend that runs a program which may be missing. Optional for backends: ``tt doctor`` lists those kinds together."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypedDict, TypeVar, Unpack
 
 import click
@@ -68,9 +68,15 @@ def task_options(*, tags: str, role: str) -> Callable[[F], F]:
 
 
 def add_task(
-    context: CliContext, town: TownClient, description: str, *, agent: str = "", **options: Unpack[TaskOptions]
+    context: CliContext,
+    town: TownClient,
+    description: str,
+    *,
+    agent: str = "",
+    tables: Mapping[str, Any] | None = None,
+    **options: Unpack[TaskOptions],
 ) -> Assigned:
-    """Add a task for `agent`, or for the backlog.
+    """Add a task for `agent`, or for the backlog, with these `tables` beside it and those that its options need.
 
     Raises: UsageError for a wrong ``--hold``; the errors of `TownOperations.add_task`.
     """
@@ -88,7 +94,7 @@ def add_task(
             parent=town.run(town.operations.task(parent)).id if parent else "",
             held=held,
             held_until=held_until,
-            meta=read_meta(options["schema"]),
+            meta={**(tables or {}), **read_meta(options["schema"])},
         )
     )
     if options["role"]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +14,18 @@ from tinytown.config import convert_settings
 from tinytown.contracts import AgentBackend
 from tinytown.errors import ConfigError
 from tinytown.process import Exit, Line
-from tinytown_adapters import CliAdapter, CliSessionRecord, CliSettings, CommandSpec, RunRequest, RunState, TownTools
+from tinytown_adapters import (
+    CliAdapter,
+    CliSessionRecord,
+    CliSettings,
+    CommandSpec,
+    RunRequest,
+    RunState,
+    SessionNotForked,
+    SessionSource,
+    TakenSession,
+    TownTools,
+)
 from tinytown_adapters.environment import inherited
 from tinytown_clis import Settings, tinytown_agent_backends
 from tinytown_clis.aider import AiderAdapter
@@ -206,3 +219,114 @@ def test_aider_learns_where_its_provider_is() -> None:
         "OTHER": "x",
     }
     assert inherited(kernel, AiderAdapter.own_variables) == {name: kernel[name] for name in kernel if name != "OTHER"}
+
+
+class FakeOpencode:
+    """Stands in for ``opencode export`` and ``opencode import``: it notes what was asked, with which database."""
+
+    def __init__(self, exported: Any = None, problem: str = "") -> None:
+        self.exported, self.problem = exported, problem
+        self.asked: list[tuple[str, ...]] = []
+        self.imported: Any = None
+        self.sessions: list[Any] = []
+
+    async def __call__(
+        self, *arguments: str, environment: Mapping[str, str | None], stdout: Path | None = None
+    ) -> Exit:
+        self.asked.append(arguments)
+        if arguments[0] == "export":
+            assert stdout is not None
+            with closing(sqlite3.connect(environment["OPENCODE_DB"] or "")) as database:
+                self.sessions = database.execute("SELECT id FROM session").fetchall()
+            stdout.write_text(json.dumps(self.exported))
+        else:
+            self.imported = json.loads(Path(arguments[1]).read_text())
+        status = 1 if self.problem == arguments[0] else 0
+        return Exit(pid=1, status=status, signal=None, stdout_tail="", stderr_tail="it is broken", reason="exited")
+
+
+SESSION = "ses_0123456789abcdefghijklmnop"
+EXPORTED = {
+    "info": {"id": SESSION, "directory": "/another"},
+    "messages": [
+        {
+            "info": {"id": "msg_0123456789abcdefghijklmnop", "sessionID": SESSION},
+            "parts": [
+                {
+                    "id": "prt_0123456789abcdefghijklmnop",
+                    "sessionID": SESSION,
+                    "messageID": "msg_0123456789abcdefghijklmnop",
+                    "text": f"see {SESSION} and ses_9999999999abcdefghijklmnop",
+                }
+            ],
+        }
+    ],
+}
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    """The database of an agent `ada` that has the session."""
+    path = tmp_path / "agents" / "ada" / "clis.opencode" / "state" / "opencode.db"
+    path.parent.mkdir(parents=True)
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("CREATE TABLE session (id TEXT PRIMARY KEY)")
+        database.execute("INSERT INTO session VALUES (?)", (SESSION,))
+    return path
+
+
+async def taken(tmp_path: Path, run: FakeOpencode, session_id: str = SESSION) -> TakenSession:
+    work_dir = tmp_path / "agents" / "ben" / "clis.opencode"
+    (work_dir / "tmp").mkdir(parents=True, exist_ok=True)
+    source = SessionSource("ada", session_id, tmp_path / "agents" / "ada" / "clis.opencode")
+    environment = {"HOME": str(tmp_path / "home")}
+    try:
+        return await OpencodeAdapter().take_session(source, request(work_dir, environment=environment), run)
+    finally:
+        assert not list((work_dir / "tmp").iterdir())
+
+
+@pytest.mark.usefixtures("database")
+async def test_a_session_of_opencode_is_copied_under_ids_of_its_own(tmp_path: Path) -> None:
+    run = FakeOpencode(EXPORTED)
+    copy = await taken(tmp_path, run)
+    assert copy.is_copy
+    assert [words[0] for words in run.asked] == ["export", "import"]
+    assert run.sessions == [(SESSION,)]
+    new, (message,) = run.imported["info"]["id"], run.imported["messages"]
+    assert copy.session.id == new != SESSION
+    assert new[:-8] == SESSION[:-8]  # messages are ordered by how their ids begin
+    (part,) = message["parts"]
+    assert message["info"]["id"] == part["messageID"] != EXPORTED["messages"][0]["info"]["id"]  # type: ignore[index]
+    assert {message["info"]["sessionID"], part["sessionID"]} == {new}
+    assert part["text"] == f"see {new} and ses_9999999999abcdefghijklmnop"
+
+
+@pytest.mark.usefixtures("database")
+@pytest.mark.parametrize(
+    ("run", "session_id", "why"),
+    [
+        (FakeOpencode(EXPORTED), "ses_another", "is not on this machine"),
+        (FakeOpencode(EXPORTED, "export"), SESSION, "cannot export the session of ada: it is broken"),
+        (FakeOpencode({"info": {}}), SESSION, "exported something unexpected"),
+        (FakeOpencode(EXPORTED, "import"), SESSION, "cannot import the session of ada: it is broken"),
+    ],
+)
+async def test_a_session_of_opencode_that_cannot_be_copied_is_not_forked(
+    tmp_path: Path, run: FakeOpencode, session_id: str, why: str
+) -> None:
+    with pytest.raises(SessionNotForked, match=why):
+        await taken(tmp_path, run, session_id)
+
+
+async def test_a_database_that_is_none_or_a_link_is_not_read(tmp_path: Path, database: Path) -> None:
+    elsewhere = tmp_path / "elsewhere.db"
+    database.rename(elsewhere)
+    database.symlink_to(elsewhere)
+    with pytest.raises(SessionNotForked, match="is not on this machine"):
+        await taken(tmp_path, FakeOpencode(EXPORTED))
+    database.unlink()
+    database.write_text("no database, but long enough to look like one" * 100)
+    with pytest.raises(SessionNotForked, match="cannot read the sessions of ada"):
+        await taken(tmp_path, FakeOpencode(EXPORTED))

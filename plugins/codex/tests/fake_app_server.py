@@ -72,8 +72,8 @@ def main() -> None:
                 say(id=heard["id"], result={"userAgent": "fake"})
             case "thread/resume" if heard["params"]["threadId"] != THREAD:
                 say(id=heard["id"], error={"code": -32600, "message": "no rollout found for thread id"})
-            case "thread/start" | "thread/resume":
-                used = 1000 if heard["method"] == "thread/resume" else 0
+            case "thread/start" | "thread/resume" | "thread/fork":
+                used = 0 if heard["method"] == "thread/start" else 1000
                 say(id=heard["id"], result={"thread": {"id": THREAD}})
             case "turn/start":
                 say(id=heard["id"], result={"turn": {"id": TURN}})

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import pytest
@@ -52,6 +52,67 @@ async def test_a_turn_ends_with_its_answer_its_thread_and_what_all_threads_consu
     assert first == Finished(text="word", session_id="thread-1", usage=Usage(input_tokens=130, output_tokens=2))
     again = await play(sandbox, "and that", agent=agent)  # resumed: its counts include the thread's former turns
     assert (again.session_id, again.usage.input_tokens) == ("thread-1", 1000 + 100 - 100 + 30)
+
+
+def rollout(session_id: str, parent: str = "", used: int = 0) -> str:
+    """A session's file as Codex writes it, in the middle of its next line."""
+    meta = {"type": "session_meta", "payload": {"id": session_id, **({"forked_from_id": parent} if parent else {})}}
+    total = {"input_tokens": used, "output_tokens": 1, "cached_input_tokens": 0}
+    count = {"type": "event_msg", "payload": {"type": "token_count", "info": {"total_token_usage": total}}}
+    records = [meta, *([count] if used else [])]
+    return "".join(msgspec.json.encode(each).decode() + "\n" for each in records) + '{"type": "resp'
+
+
+def rollout_path(home: Path, session_id: str) -> Path:
+    path = home / "sessions" / "2026" / "01" / "02" / f"rollout-2026-01-02T03-04-05-{session_id}.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+@pytest.mark.parametrize("state", ["agent", "user"])
+async def test_a_thread_is_forked_with_all_that_it_builds_on_and_only_what_is_new_is_charged(
+    sandbox: Sandbox, state: Literal["agent", "user"]
+) -> None:
+    ada, ben = sandbox.agent("ada", cli="codex"), sandbox.agent("ben", cli="codex")
+    homes = {
+        agent.name: sandbox.context(agent).state_directory / "codex" / "state"
+        if state == "agent"
+        else sandbox.home / ".codex"
+        for agent in (ada, ben)
+    }
+    rollout_path(homes["ada"], "a-2").write_text(rollout("a-2", "a-1"))
+    rollout_path(homes["ada"], "a-1").write_text(rollout("a-1", used=1000))
+    settings = Settings(command=FAKE, permissions="full", state=state)
+    backend = CliBackend(CodexAdapter(), "codex", settings, sandbox.root)
+    work = sandbox.round(ben, "do it")
+    task = msgspec.structs.replace(sandbox.task("do it"), meta={"fork": {"agent": "ada", "session_id": "a-2"}})
+    with trio.fail_after(DEADLINE_S):
+        async with backend.open(sandbox.context(ben)) as session:
+            forked = await session.run_round(replace(work, task=task), ReportRecorder())
+    # The thread's total is 1,100 with the turn, and that of its sub-agent 30.
+    assert isinstance(forked, Finished)
+    assert (forked.session_id, forked.usage and forked.usage.input_tokens) == ("thread-1", 100 + 30)
+    written = rollout("a-2", "a-1")
+    whole_lines = written[: written.rfind("\n") + 1]
+    assert rollout_path(homes["ben"], "a-2").read_text() == (whole_lines if state == "agent" else written)
+    assert rollout_path(homes["ben"], "a-1").exists()
+
+
+async def test_a_session_of_its_own_that_a_fork_builds_on_is_left_as_it_is(sandbox: Sandbox) -> None:
+    ada, ben = sandbox.agent("ada", cli="codex"), sandbox.agent("ben", cli="codex")
+    theirs, own = (sandbox.context(agent).state_directory / "codex" / "state" for agent in (ada, ben))
+    rollout_path(theirs, "a-2").write_text(rollout("a-2", "b-1"))
+    rollout_path(theirs, "b-1").write_text(rollout("b-1"))
+    longer = rollout("b-1", used=5) * 2
+    rollout_path(own, "b-1").write_text(longer)
+    task = msgspec.structs.replace(sandbox.task("do it"), meta={"fork": {"agent": "ada", "session_id": "a-2"}})
+    settings = Settings(command=FAKE, permissions="full", state="agent")
+    backend = CliBackend(CodexAdapter(), "codex", settings, sandbox.root)
+    with trio.fail_after(DEADLINE_S):
+        async with backend.open(sandbox.context(ben)) as session:
+            await session.run_round(replace(sandbox.round(ben, "do it"), task=task), ReportRecorder())
+    assert rollout_path(own, "b-1").read_text() == longer
+    assert rollout_path(own, "a-2").exists()
 
 
 async def test_a_thread_that_is_gone_is_begun_anew(sandbox: Sandbox) -> None:

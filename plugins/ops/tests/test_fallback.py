@@ -231,3 +231,19 @@ def test_whoever_is_gone_by_then_gets_nothing(town: TownClient) -> None:
     run(operations.set_desired_state("ben", "stopped"))
     assert run(hand_over(operations.keys, task, ben, "no"))
     assert run(operations.task(task.id)).state == "pending"
+
+
+@pytest.mark.parametrize("outcome", [Unauthorized(reason="no login", hint="log in"), REFUSAL])
+async def test_a_task_that_starts_from_a_session_stays_with_its_kind(
+    town_dir: Any, kinds: Any, outcome: Outcome
+) -> None:
+    answers(kinds, ada=outcome)
+    town_dir.configure(FALLBACK, max_attempts=1)
+    async with town_dir.open() as town:
+        ada = await spawn(town, ada="scripted", dan="third")
+        table = {"fork": {"agent": "ben", "session_id": "s1"}}
+        task = await town.add_task("it", agent=ada.id, meta=table)
+        other = await town.wait_for_task((await ada.assign("that")).id)
+        assert (other.state, other.assigned_to) == ("completed", "dan")
+        task = await town.task(task.id)
+        assert (task.state, task.assigned_to) == ("failed" if outcome is REFUSAL else "assigned", "ada")

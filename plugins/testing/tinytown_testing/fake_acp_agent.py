@@ -134,8 +134,14 @@ def open_session(method: str, params: dict[str, Any]) -> dict[str, Any] | None:
             raise LookupError(session)
         update("agent_message_chunk", content={"type": "text", "text": "what was said before"})
         return {}
+    said = ""
+    if method == "session/fork":
+        if not (state / params["sessionId"]).exists():
+            raise LookupError(params["sessionId"])
+        said = (state / params["sessionId"]).read_text()
+        update("agent_message_chunk", content={"type": "text", "text": "what was said before"})
     session = str(uuid.uuid4())
-    (state / session).touch()
+    (state / session).write_text(said)
     (state / "servers").write_text(json.dumps(params["mcpServers"]))
     return {"sessionId": session}
 
@@ -146,8 +152,11 @@ for line in sys.stdin:
     result: dict[str, Any] | None = {}
     if method == "initialize":
         version = int(os.environ.get("FAKE_VERSION", "1"))
-        result = {"protocolVersion": version, "agentCapabilities": {"loadSession": True}, "authMethods": []}
-    elif method in ("session/new", "session/load"):
+        able: dict[str, Any] = {"loadSession": True}
+        if os.environ.get("FAKE_FORKS") != "no":
+            able["sessionCapabilities"] = {"fork": {}}
+        result = {"protocolVersion": version, "agentCapabilities": able, "authMethods": []}
+    elif method in ("session/new", "session/load", "session/fork"):
         try:
             result = open_session(method, params)
         except LookupError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Unpack
 
 import click
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         "tt assign worker 'add a --dry-run option to the importer'",
         "tt assign rita - --title 'review the importer' --needs 1f3a < review.md",
         "tt assign worker 'list the modules without tests' --schema modules.json",
+        "tt assign ben 'build the server' --fork-session-of ada   # he knows what ada has read and decided",
         "tt assign worker --file todo.txt   # one task per line",
         """echo '{"agent": "rita", "text": "review it", "key": "review-7"}' | tt assign -""",
     ],
@@ -35,6 +36,13 @@ if TYPE_CHECKING:
 @click.argument("agent", required=False, type=AGENT)
 @click.argument("text", required=False)
 @task_options(tags="Tags to find it by.", role="The role that the task is for.")
+@click.option(
+    "--fork-session-of",
+    default="",
+    metavar="AGENT",
+    type=AGENT,
+    help="Start it from a copy of the session that this agent has now.",
+)
 @click.option("--file", "file", metavar="FILE", help="Assign many tasks, one per line; - reads standard input.")
 @click.option(
     "--key", default="", metavar="KEY", help="With --file: add a line of this key once, however often it is run."
@@ -45,6 +53,7 @@ def assign(
     context: CliContext,
     agent: str | None,
     text: str | None,
+    fork_session_of: str,
     file: str | None,
     key: str,
     no_start: bool,
@@ -55,11 +64,14 @@ def assign(
     With --file, or with - alone, many tasks at once: each line is the text of a task for AGENT, or a JSON object with text and,
     as needed, agent, key, title, priority, needs, tags, role and parent. The options are defaults for all of them. A line with
     a key is added once: the key is the id of its task, and others need it by that. A line that is not valid refuses them all.
+
+    With --fork-session-of, the model begins with everything that the other agent's has read and decided by then, and that agent
+    continues in its own session. Both need the same CLI; a task whose copy cannot be made fails.
     """
     if file is None and agent == "-" and text is None:
         agent, file = None, "-"
     if file is not None:
-        _assign_all(context, file, agent or "", text, key, options, no_start=no_start)
+        _assign_all(context, file, agent or "", text, key, fork_session_of, options, no_start=no_start)
         return
     if agent is None or text is None or key:
         raise UsageError(
@@ -68,7 +80,8 @@ def assign(
         )
     description = read_text(text)
     with context.open_town() as town:
-        assigned = add_task(context, town, description, agent=agent, **options)
+        tables = _fork(town, fork_session_of, [agent]) if fork_session_of else {}
+        assigned = add_task(context, town, description, agent=agent, tables=tables, **options)
         start_where_needed(context, town, may_start=not no_start)
     task = assigned.task
     context.emit(
@@ -78,7 +91,15 @@ def assign(
 
 
 def _assign_all(
-    context: CliContext, path: str, agent: str, text: str | None, key: str, options: TaskOptions, *, no_start: bool
+    context: CliContext,
+    path: str,
+    agent: str,
+    text: str | None,
+    key: str,
+    fork_session_of: str,
+    options: TaskOptions,
+    *,
+    no_start: bool,
 ) -> None:
     from tinytown.errors import TinytownError
 
@@ -101,7 +122,8 @@ def _assign_all(
         agents = dict.fromkeys(line.task["agent"] for line in lines)
         known = town.run_all([town.operations.agent(name) for name in agents])  # one error, not one for each line
         ids = dict(zip(agents, (found.id for found in known), strict=True))
-        adding = _operations(town, lines, ids)
+        tables = _fork(town, fork_session_of, agents) if fork_session_of else {}
+        adding = _operations(town, lines, ids, tables)
         with context.progress("assigning") as progress:
             results = add_all(town, adding, on_progress=lambda done: progress.update(done=done, total=len(adding)))
         start_where_needed(context, town, may_start=not no_start)
@@ -126,13 +148,29 @@ def _assign_all(
         )
 
 
-def _operations(town: TownClient, lines: Sequence[TaskLine], ids: Mapping[str, str]) -> list[Operation[Assigned]]:
-    """What adds each line's task; `ids` are those of the agents. Raises: UsageError that names the lines that are not valid."""
+def _fork(town: TownClient, source: str, agents: Iterable[str]) -> dict[str, Any]:
+    """The table of tasks that start from a copy of the source's session. Raises: Refused if one of the agents cannot do that."""
+    from tinytown_cli.session_forks import check_forks, fork_table
+
+    having, *others = town.run_all([town.operations.agent(name) for name in (source, *agents)])
+    table = fork_table(having)
+    check_forks(town, having, others)
+    return table
+
+
+def _operations(
+    town: TownClient, lines: Sequence[TaskLine], ids: Mapping[str, str], tables: Mapping[str, Any]
+) -> list[Operation[Assigned]]:
+    """What adds each line's task; `ids` are those of the agents, `tables` are beside each task.
+
+    Raises: UsageError that names the lines that are not valid.
+    """
     operations: list[Operation[Assigned]] = []
     problems: list[str] = []
     for line in lines:
         try:
             details: dict[str, Any] = {**line.task, "agent": ids[line.task["agent"]]}
+            details["meta"] = {**details["meta"], **tables}
             operations.append(town.operations.add_task(**details))
         except UsageError as error:
             problems.append(f"line {line.number}: {error}")

@@ -14,7 +14,7 @@ from tinytown.town import Town
 
 from tinytown_ops.fallback.hand_over import Declined, declined_by, hand_over
 from tinytown_ops.fallback.service import parked_accounts
-from tinytown_ops.fallback.stand_ins import kinds_left, stand_in
+from tinytown_ops.fallback.stand_ins import kinds_left, needs_own_cli, stand_in
 
 _PAUSE_S = 0.5
 _REASON_LENGTH = 500
@@ -30,7 +30,7 @@ class DeclinedTasks(FailureHandler):
         self._kinds = kinds
 
     async def before_failing(self, work: WorkContext, outcome: Outcome) -> str | None:
-        if work.task is None or not isinstance(outcome, Failed) or outcome.cause is None:
+        if work.task is None or not isinstance(outcome, Failed) or outcome.cause is None or needs_own_cli(work.task):
             return None
         while True:  # the kernel cuts it off
             try:

@@ -19,7 +19,7 @@ from tinytown_sinks import events_from
 
 from tinytown_ops.costs import ledger
 from tinytown_ops.fallback.hand_over import declined_by, hand_over
-from tinytown_ops.fallback.stand_ins import can_work, kinds_left, stand_in
+from tinytown_ops.fallback.stand_ins import can_work, kinds_left, needs_own_cli, stand_in
 
 _PAUSE_S = 1.0
 
@@ -28,7 +28,7 @@ class Fallback(Service):
     """Gives the tasks of agents that cannot work to agents of the kinds that `kinds` lists for theirs, the first first.
 
     An agent cannot work while its account is parked, and in the state ``error``. Who stands in has the same role, and is of no
-    kind that has declined the task.
+    kind that has declined the task. A task that starts from a session of the agent's CLI waits.
     """
 
     name = "fallback"
@@ -54,6 +54,8 @@ class Fallback(Service):
             if agent.cli in self._kinds and not can_work(agent, parked):
                 without_stand_in: set[tuple[str, ...]] = set()
                 for task in await town.tasks(state="assigned", agent=agent.name):
+                    if needs_own_cli(task):
+                        continue
                     kinds = kinds_left(self._kinds, agent.cli, declined_by(task))
                     to = None if kinds in without_stand_in else stand_in(agent, agents, kinds, parked)
                     if to is None:

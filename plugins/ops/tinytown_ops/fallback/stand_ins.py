@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from tinytown.model.agents import Agent
+from tinytown.model.tasks import Task
 
 from tinytown_ops.fallback.hand_over import Declined
 
@@ -12,6 +13,11 @@ from tinytown_ops.fallback.hand_over import Declined
 def can_work(agent: Agent, parked: Collection[str]) -> bool:
     """Whether an agent is neither in the state ``error`` nor on one of the `parked` accounts."""
     return agent.state != "error" and (agent.account or agent.cli) not in parked
+
+
+def needs_own_cli(task: Task) -> bool:
+    """Whether a task starts from a copy of a session, which no other CLI can read."""
+    return "fork" in task.meta
 
 
 def kinds_left(kinds: Mapping[str, Sequence[str]], own: str, declined: Sequence[Declined]) -> tuple[str, ...]:
