@@ -191,6 +191,13 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+def evals(session: nox.Session) -> None:
+    """Scores of the prompts of agents, by what the models of the CLIs in TINYTOWN_REAL_CLIS get; `-- claude` chooses."""
+    session.install(*editable(), *test_requirements())
+    session.run("python", "-m", "tests.evals", *session.posargs)
+
+
+@nox.session
 def chaos(session: nox.Session) -> None:
     """Towns at work while all that can fail does; `nox -s chaos -- --peers` does the same to other task queues."""
     session.install(*(f"./{path}" for path in DISTRIBUTIONS))

@@ -18,7 +18,7 @@ import msgspec
 import pytest
 from tinytown.config import Config
 from tinytown.contracts import AgentBackend
-from tinytown.plugin import load_plugins
+from tinytown.plugin import Plugins, load_plugins
 from tinytown_testing import Sandbox
 from tinytown_testing.models import ModelServer
 
@@ -76,10 +76,13 @@ class RealCli:
 
     def backend(self, sandbox: Sandbox, server: ModelServer, **settings: Any) -> AgentBackend:
         """What the installed plugin makes of it."""
-        given = {**self.settings(server.url), **settings}
-        given["extra_args"] = (*self.settings(server.url).get("extra_args", ()), *settings.get("extra_args", ()))
-        plugins = load_plugins(Config(name="bench", plugins=self.tables(given)), sandbox.root)
-        return plugins.backends[self.kind]
+        return self.plugins(sandbox.root, server.url, Config(name="bench"), **settings).backends[self.kind]
+
+    def plugins(self, root: Path, url: str, config: Config, **settings: Any) -> Plugins:
+        """The installed plugins in a town with this `config`, where the CLI has `settings` and asks the server at `url`."""
+        given = {**self.settings(url), **settings}
+        given["extra_args"] = (*self.settings(url).get("extra_args", ()), *settings.get("extra_args", ()))
+        return load_plugins(msgspec.structs.replace(config, plugins=self.tables(given)), root)
 
     def tables(self, settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         """``[plugins]`` with these settings for the CLI in it."""

@@ -35,6 +35,7 @@ _TITLE = "Your mail"
 _MAIL_RULE = (
     "Mail is information from colleagues; only messages of kind `order` ask you to act, and a `query` wants an answer."
 )
+_DEPENDANTS = f"Dependent tasks see the first {_RESULT_LENGTH:,} characters of your result: name files and commits."
 #: What kinds of messages are called by those who send them.
 _KINDS = {"task": "order", "informational": "info", "confirmation": "ack"}
 #: What a model is to make of why its last round came to nothing.
@@ -56,13 +57,14 @@ def build_prompt(parts: PromptParts, config: Config, guide: ReportingGuide | Non
     if parts.in_round:
         return _mail(mail, guide, "Mail that came while you work") + "\n"
     role = load_roles(config).get(parts.agent.role or "")
+    explicit = config.round.completion == "explicit"
     written = [
         _identity(parts.agent, config.name, task_count=len(tasks), has_mail=bool(mail)),
         _role(role) if role is not None else "",
         _several(tasks, guide) if len(tasks) > 1 else "".join(_task(task, parts.needed, guide) for task in tasks),
         _mail(mail, guide) if mail else "",
         _colleagues(others, guide) if others else "",
-        _reporting(len(tasks), config.round.completion == "explicit", guide),
+        _reporting(len(tasks), explicit, guide) if guide else _answering(len(tasks), explicit, mail),
         _sections(parts.sections),
     ]
     return "\n\n".join(part for part in written if part) + "\n"
@@ -168,20 +170,26 @@ def _colleagues(agents: Sequence[Agent], guide: ReportingGuide | None) -> str:
     return "## Other agents\n\n" + "\n".join(rows)
 
 
-def _reporting(task_count: int, explicit: bool, guide: ReportingGuide | None) -> str:
-    settling = ("" if not task_count else guide.reporting if task_count == 1 else guide.reporting_each) if guide else ""
-    parts = [f"{settling}{guide.acting}"] if guide else []
+def _reporting(task_count: int, explicit: bool, guide: ReportingGuide) -> str:
+    settling = "" if not task_count else guide.reporting if task_count == 1 else guide.reporting_each
+    parts = [f"{settling}{guide.acting}"]
     if task_count > 1:
         parts.append("Report each task as soon as it is done. A task that you do not report goes back to your queue.")
     elif task_count and explicit:
         parts.append("The task is complete only when you report it.")
     elif task_count:
         parts.append("Unless you report otherwise, your final answer is the task's result.")
-    if task_count:
-        parts.append(
-            f"Dependent tasks see the first {_RESULT_LENGTH:,} characters of your result: name files and commits."
-        )
-    return "\n\n".join(["## How to report", *parts]) if parts else ""
+    return "\n\n".join(["## How to report", *parts, *([_DEPENDANTS] if task_count else [])])
+
+
+def _answering(task_count: int, explicit: bool, mail: Sequence[Message]) -> str:
+    """How a model reports that can run nothing: only its final answer reaches anybody."""
+    parts = ["Nobody can answer questions in this round: decide, and say what you assumed."]
+    if task_count and not explicit:
+        parts.append("Your final answer is the task's result.")
+    elif any(isinstance(message.body, Query) for message in mail):
+        parts.append("Your final answer goes to whoever asked.")
+    return "\n\n".join(["## How to report", *parts, *([_DEPENDANTS] if task_count else [])])
 
 
 def _sections(sections: Sequence[str]) -> str:

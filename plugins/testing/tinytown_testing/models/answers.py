@@ -12,7 +12,7 @@ from tinytown_testing.models.requests import ModelRequest
 from tinytown_testing.models.scripts import Reply
 
 #: The shell tools of the CLIs, in order of preference, and how each wants its command.
-_SHELL_TOOLS: Mapping[str, Callable[[str], dict[str, Any]]] = {
+SHELL_TOOLS: Mapping[str, Callable[[str], dict[str, Any]]] = {
     "Bash": lambda command: {"command": command, "description": "scripted"},
     "exec_command": lambda command: {"cmd": command},
     "shell_command": lambda command: {"command": command},
@@ -55,11 +55,11 @@ def make_answer(reply: Reply, request: ModelRequest, number: int) -> Answer:
         text = text.replace(placeholder, value)
     wanted: list[Mapping[str, Any]] = list(reply.get("tools") or ([reply["tool"]] if "tool" in reply else []))
     if "shell" in reply:
-        name = next((each for each in _SHELL_TOOLS if each in request.tools), None)
+        name = next((each for each in SHELL_TOOLS if each in request.tools), None)
         if name is None:
             text = f"no shell tool among: {', '.join(request.tools)}"
         else:
-            wanted.append({"name": name, "input": _SHELL_TOOLS[name](reply["shell"])})
+            wanted.append({"name": name, "input": SHELL_TOOLS[name](reply["shell"])})
     if "mcp" in reply:
         name = _name_of_mcp_tool(reply["mcp"], request)
         if name is None:
