@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import signal
@@ -143,6 +144,28 @@ def test_a_connection_is_cut_where_the_script_says(server: ModelServer, api: str
     server.script = Script([{"text": "a long text in several pieces, of which only some arrive", "drop": where}])
     with pytest.raises((OSError, http.client.HTTPException)):
         ask(server, api, "hello", stream=True)
+
+
+@by_protocol
+def test_only_a_request_whose_answer_was_sent_whole_counts_as_answered(server: ModelServer, api: str) -> None:
+    usage = {"input": 7, "output": 3, "cached": 2}
+    text = "a long text in several pieces"
+    troubles: list[dict[str, Any]] = [
+        {"drop": "stream"},
+        {"drop": "start"},
+        {"status": 500},
+        {"stream_error": "overloaded_error"},
+    ]
+    server.script = Script([{**each, "text": text, "times": 1} for each in troubles] + [{"text": text, "usage": usage}])
+    for _ in troubles:
+        with contextlib.suppress(OSError, http.client.HTTPException, AssertionError):
+            ask(server, api, "hello", stream=True)
+    for stream in (True, False):
+        if stream or api != "augment":
+            ask(server, api, "hello", stream=stream)
+    answered = [each.get("answered") for each in server.model_requests]
+    assert answered == [None] * len(troubles) + [usage] * (len(answered) - len(troubles))
+    assert usage in answered
 
 
 def test_a_silent_request_ends_with_the_server() -> None:

@@ -54,7 +54,8 @@ class ModelServer(ThreadingHTTPServer):
 
     `script` may be replaced at any time. `requests` are all so far, oldest first, also those that no model answers:
     ``{"n", "t", "method", "path", "headers", "body"}``, and of one for a model ``{"api", "model", "prompt", "system",
-    "tools", "turn", "reply"}`` too. Values of headers that hold keys are cut to four characters.
+    "tools", "turn", "reply"}`` too; once all of the answer has been sent, ``"answered"`` has its tokens as in a reply's `usage`.
+    Values of headers that hold keys are cut to four characters.
 
     Raises: OSError when the port is taken, ValueError for bad rules.
     """
@@ -93,6 +94,10 @@ class ModelServer(ThreadingHTTPServer):
                 with self._log.open("a") as file:
                     file.write(json.dumps(entry) + "\n")
         return int(entry["n"])
+
+    def note_answered(self, number: int, usage: Mapping[str, int]) -> None:
+        """Keep that all of the answer to request `number` has been sent, and the tokens that it names."""
+        self.requests[number - 1]["answered"] = usage
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         if not isinstance(sys.exception(), OSError):  # a client that goes away is everyday life
@@ -193,30 +198,40 @@ class _Connection(BaseHTTPRequestHandler):
             status = 529 if "overload" in kind else 500
             return self._send_json(status, error_body(request.api, status, {**reply, "error": kind}))
         answer = make_answer(reply, request, number)
+        usage = {"input": answer.input_tokens, "output": answer.output_tokens, "cached": answer.cached_tokens}
         if not request.streams:
-            return self._send_json(200, BODIES[request.api](answer), headers)
+            self._send_json(200, BODIES[request.api](answer), headers)
+            return self.models.note_answered(number, usage)
         events = list(EVENTS[request.api](answer))
         as_array = request.api == "gemini" and "sse" not in parse_qs(urlsplit(self.path).query).get("alt", [])
         self._begin_stream("application/json" if as_array else "text/event-stream", headers)
         if as_array:
             self._send_chunk(json.dumps([event for _, event in events]).encode())
-            return self._send_chunk(b"")
-        return self._stream(request, reply, events)
+            self._send_chunk(b"")
+        elif not self._stream(request, reply, events):
+            return None
+        return self.models.note_answered(number, usage)
 
-    def _stream(self, request: ModelRequest, reply: Reply, events: Sequence[Event]) -> None:
+    def _stream(self, request: ModelRequest, reply: Reply, events: Sequence[Event]) -> bool:
+        """Send the events; whether all of them were sent."""
         for index, event in enumerate(events):
             self._send_event(event)
             if index == 0 and reply.get("hang") == "stream":
                 self._pause(_FOR_EVER_S)
-                return self._cut()
+                self._cut()
+                return False
             if index == 0 and (kind := reply.get("stream_error")):
                 self._send_event(stream_error(request.api, kind, reply.get("message", "scripted error in a stream")))
-                break
+                self._send_chunk(b"")
+                return False
             if reply.get("drop") == "stream" and index >= len(events) // 2:
-                return self._cut()
+                self._cut()
+                return False
             if reply.get("chunk_delay") and not self._pause(reply["chunk_delay"]):
-                return self._cut()
-        return self._send_chunk(b"")
+                self._cut()
+                return False
+        self._send_chunk(b"")
+        return True
 
     # -- bytes -------------------------------------------------------------------------------------------
 
