@@ -204,31 +204,51 @@ def chaos(session: nox.Session) -> None:
     session.run("python", "-m", "tests.chaos", *session.posargs)
 
 
+def real_cli_places(session: nox.Session) -> str:
+    """Directories that hold real coding CLIs: those that TINYTOWN_REAL_CLIS names, else the newest releases, installed.
+
+    They are installed into the scratch directory of the session `real-clis`, with npm and pip.
+    """
+    if places := os.environ.get("TINYTOWN_REAL_CLIS"):
+        return places
+    scratch = Path(session.cache_dir).resolve() / "real-clis"
+    scratch.mkdir(parents=True, exist_ok=True)
+    session.run("npm", "install", "--no-audit", "--no-fund", "--prefix", str(scratch), *NPM_CLIS, external=True)
+    found = [str(scratch / "node_modules" / ".bin")]
+    # aider asks for a Python of its own: an older one than many people have.
+    python = next((name for name in AIDER_PYTHONS if runs(name)), None)
+    if python is None:
+        session.warn(f"aider is left out: none of {', '.join(AIDER_PYTHONS)} is here")
+    else:
+        session.run(python, "-m", "venv", str(scratch / "aider"), external=True)
+        pip = str(scratch / "aider" / "bin" / "pip")
+        session.run(pip, "install", "--quiet", "--upgrade", "aider-chat", external=True)
+        found.append(str(scratch / "aider" / "bin"))
+    return os.pathsep.join(found)
+
+
 @nox.session(name="real-clis")
 def real_clis(session: nox.Session) -> None:
     """Rounds and towns of the real coding CLIs against a model server on this machine. Needs npm; `-- -k gemini` chooses.
 
-    The newest of each that the registries give is installed into the scratch directory; directories that already hold
-    some can be named in TINYTOWN_REAL_CLIS instead.
+    The newest of each that the registries give is installed; directories that already hold some can be named in
+    TINYTOWN_REAL_CLIS instead.
     """
     session.install(*editable(), *test_requirements())
-    places = os.environ.get("TINYTOWN_REAL_CLIS", "")
-    if not places:
-        scratch = Path(session.create_tmp()).resolve()
-        session.run("npm", "install", "--no-audit", "--no-fund", "--prefix", str(scratch), *NPM_CLIS, external=True)
-        found = [str(scratch / "node_modules" / ".bin")]
-        # aider asks for a Python of its own: an older one than many people have.
-        python = next((name for name in AIDER_PYTHONS if runs(name)), None)
-        if python is None:
-            session.warn(f"aider is left out: none of {', '.join(AIDER_PYTHONS)} is here")
-        else:
-            session.run(python, "-m", "venv", str(scratch / "aider"), external=True)
-            pip = str(scratch / "aider" / "bin" / "pip")
-            session.run(pip, "install", "--quiet", "--upgrade", "aider-chat", external=True)
-            found.append(str(scratch / "aider" / "bin"))
-        places = os.pathsep.join(found)
+    places = real_cli_places(session)
     in_parallel = [] if any(argument.startswith("-n") for argument in session.posargs) else ["-n", "2"]
     session.run("pytest", "tests/real_clis", *in_parallel, *session.posargs, env={"TINYTOWN_REAL_CLIS": places})
+
+
+@nox.session
+def endurance(session: nox.Session) -> None:
+    """Eight agents of real coding CLIs through an hour of outages and kills; `nox -s endurance -- --minutes 10 --seed 2`.
+
+    The CLIs are those of `real-clis`.
+    """
+    session.install(*(f"./{path}" for path in DISTRIBUTIONS), *test_requirements())
+    places = real_cli_places(session)
+    session.run("python", "-m", "tests.endurance", *session.posargs, env={"TINYTOWN_REAL_CLIS": places})
 
 
 @nox.session(reuse_venv=False)

@@ -66,11 +66,11 @@ async def _finish(stage: Stage, town: Town, tasks: int) -> None:
 async def _judge(stage: Stage, town: Town, work: Work, harm: Harm, seed: int, duration_s: float) -> Findings:
     log = read_log(stage.log.read_text())
     lost_notes = missing(work.notes, log.reported)
-    events = await _all_events(town)
+    events = await all_events(town)
     letters = await town.run(administration.dead_letters(town.operations.keys))
     states = {task.id: task.state for task in await town.tasks(limit=len(work.ids))}
     unfinished = [f"{task_id} {states.get(task_id)}" for task_id in work.ids if states.get(task_id) != "completed"]
-    strays = await _stray_keys(town)
+    strays = await stray_keys(town)
     stuck = [each for each in unfinished if each.split()[-1] not in ("failed", "cancelled", "None")]
     exits = harm.bad_exits + [
         f"kernel in {host.root.name} ended with {code}" for host in stage.hosts if (code := await _stop(host)) != 0
@@ -122,14 +122,14 @@ async def _history(town: Town, message_id: str) -> list[str]:
     return lines
 
 
-async def _all_events(town: Town) -> list[Any]:
+async def all_events(town: Town) -> list[Any]:
     events: list[Any] = []
     while batch := await town.run(town.operations.events_after(events[-1].id if events else "0", count=10_000)):
         events += batch
     return events
 
 
-async def _stray_keys(town: Town) -> list[str]:
+async def stray_keys(town: Town) -> list[str]:
     """Keys of the town that nothing describes: left over from a change that was cut in half."""
     base = town.operations.keys.base
     keys = [key.decode() for key in await town.link.command("KEYS", f"{base}:*")]

@@ -6,8 +6,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,86 +22,15 @@ from tinytown_testing import ReportRecorder, TownDirectory, open_sandbox
 from tinytown_testing.models import ModelServer
 from tinytown_testing.towns import KernelStarter
 
-from tests.real_clis.clis import CLAUDE, DIRECTORIES_VARIABLE, GEMINI, KEY, OPENCODE, git
+from tests.real_clis.acp_agents import AGENTS, PLACES, AcpAgent
+from tests.real_clis.clis import DIRECTORIES_VARIABLE, git
 
-#: Where real agents are. The fixtures of towns take variables of Tinytown out of the environment.
-PLACES = os.environ.get(DIRECTORIES_VARIABLE, "")
 DEADLINE_S = 300.0
 TOWN_DEADLINE_S = 400.0
 
 pytestmark = pytest.mark.real_clis
 
 
-@dataclass(frozen=True, slots=True)
-class AcpAgent:
-    """An agent: its `kind`, the program behind it, and what makes it ask the model server at a URL.
-
-    `finds_sessions`: it can load a session that an earlier process of it has left. `shows_tools`: its model sees the tools of
-    MCP servers at once, and need not search for them.
-    """
-
-    kind: str
-    program: str
-    install: str
-    environment: Callable[[str], Mapping[str, str]]
-    settings: Callable[[str], Mapping[str, Any]]
-    finds_sessions: bool = True
-    shows_tools: bool = True
-
-    def is_installed(self) -> bool:
-        return shutil.which(self.program, path=PLACES) is not None
-
-
-def _opencode(url: str) -> Mapping[str, str]:
-    variables = dict(OPENCODE.environment(url))
-    content = json.loads(variables["OPENCODE_CONFIG_CONTENT"])
-    return {**variables, "OPENCODE_CONFIG_CONTENT": json.dumps({**content, "model": "models/m"})}
-
-
-def _codex(url: str) -> Mapping[str, Any]:
-    provider = (
-        f'{{name="models",base_url="{url}/v1",env_key="CODEX_API_KEY",wire_api="responses",request_max_retries=1,'
-        "stream_max_retries=1}"
-    )
-    words = ('model_provider="models"', f"model_providers.models={provider}", 'model="gpt-5"')
-    return {"extra_args": [word for each in words for word in ("-c", each)]}
-
-
-AGENTS = (
-    AcpAgent("acp-opencode", "opencode", "npm install opencode-ai", _opencode, lambda url: {}),
-    AcpAgent(
-        "acp-gemini",
-        "gemini",
-        "npm install @google/gemini-cli",
-        lambda url: {**GEMINI.environment(url), "GEMINI_CLI_TRUST_WORKSPACE": "true", "GEMINI_CLI_NO_RELAUNCH": "true"},
-        # It asks another model first which it should take, and reads its variables only if they are named.
-        lambda url: {"model": "gemini-2.5-pro", "env_allow": ["GEMINI_API_KEY", "GEMINI_CLI_*", "GOOGLE_GEMINI_*"]},
-        finds_sessions=False,
-    ),
-    AcpAgent(
-        "acp-claude",
-        "claude-code-acp",
-        "npm install @zed-industries/claude-code-acp",
-        CLAUDE.environment,
-        lambda url: {},
-    ),
-    AcpAgent(
-        "acp-qwen",
-        "qwen",
-        "npm install @qwen-code/qwen-code",
-        lambda url: {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": f"{url}/v1", "OPENAI_MODEL": "gpt-5"},
-        lambda url: {"extra_args": ["--auth-type", "openai"]},
-        shows_tools=False,
-    ),
-    # Last: a command that takes long runs on beside its model, which a test of a death in the middle of one cannot use.
-    AcpAgent(
-        "acp-codex",
-        "codex-acp",
-        "npm install @zed-industries/codex-acp",
-        lambda url: {"CODEX_API_KEY": KEY},
-        _codex,
-    ),
-)
 HOW_MANY = 4
 
 
