@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -43,13 +44,11 @@ async def score_cli(cli: RealCli, report: Callable[[Case, Score], None], chosen:
     path = cli.path() if is_there(cli) else None
     with ModelServer([{"text": "done"}]) as server:
         async with open_sandbox() as sandbox:
+            with _logged_in(cli, server.url):
+                prepared = _Prepared(cli, sandbox, server.url)
+                towns = {case.name: prepared.plugins(case) for case in CASES if chosen(case)}
             for number, case in enumerate(filter(chosen, CASES)):
-                with _logged_in(cli, server.url):
-                    config = Config(name="word-tools", round=RoundConfig(completion=cast("Any", case.completion)))
-                    settings: dict[str, Any] = {"town_tools": case.town_tools}
-                    if case.permissions in offered(cli, sandbox, server.url):
-                        settings["permissions"] = case.permissions
-                    plugins = cli.plugins(sandbox.root, server.url, config, **settings)
+                plugins = towns[case.name]
                 if plugins.backends[cli.kind].offers_town_tools is None and len(case.tasks) > 1:
                     continue  # who cannot report gets one task at a time
                 prompt = build_prompt(plugins, case.parts(cli.kind))
@@ -59,10 +58,23 @@ async def score_cli(cli: RealCli, report: Callable[[Case, Score], None], chosen:
                 report(case, _scored(cli, plugins, case, prompt, got))
 
 
-def offered(cli: RealCli, sandbox: Sandbox, url: str) -> Sequence[str]:
-    """The permissions that a CLI can be called with."""
-    backend = cast("CliBackend[Any]", cli.plugins(sandbox.root, url, Config(name="bench")).backends[cli.kind])
-    return backend.adapter.permissions_offered
+class _Prepared:
+    """The plugins of towns for one CLI, loaded once for each of their settings."""
+
+    def __init__(self, cli: RealCli, sandbox: Sandbox, url: str) -> None:
+        @cache
+        def load(completion: Any, **settings: Any) -> Plugins:
+            config = Config(name="word-tools", round=RoundConfig(completion=completion))
+            return cli.plugins(sandbox.root, url, config, **settings)
+
+        self._load = load
+        backend = cast("CliBackend[Any]", load("auto").backends[cli.kind])
+        self._offered = backend.adapter.permissions_offered
+
+    def plugins(self, case: Case) -> Plugins:
+        """Those for a case, with its permissions if the CLI can be called with them."""
+        permissions = {"permissions": case.permissions} if case.permissions in self._offered else {}
+        return self._load(case.completion, town_tools=case.town_tools, **permissions)
 
 
 @contextmanager
@@ -109,28 +121,24 @@ async def _received(
     received = whole["prompt"].replace("\\@", "@") if cli.escapes_at else whole["prompt"]
     form = plugins.backends[cli.kind].offers_town_tools
     names = {*TOOLS, *(form.format(name) for name in TOOLS)} if isinstance(form, str) else set[str]()
-    return Request(received, whole["tools"], sum(len(str(each)) for each in _definitions(whole["body"], names)))
+    return Request(received, whole["tools"], sum(len(str(each)) for each in definitions(whole["body"], names)))
 
 
-def _definitions(body: object, names: Collection[str]) -> Iterator[Mapping[str, Any]]:
+def definitions(body: object, names: Collection[str]) -> Iterator[Mapping[str, Any]]:
     """The definitions of tools with these names anywhere in a request."""
     if isinstance(body, list):
         for each in cast("list[object]", body):
-            yield from _definitions(each, names)
+            yield from definitions(each, names)
     elif isinstance(body, dict):
         members = cast("dict[str, Any]", body)
-        name = str(members.get("name", ""))
-        if (
-            "description" in members
-            and any(name.endswith(tool) for tool in TOOLS)
-            and ("town" in name or name in TOOLS)
-        ):
+        if "description" in members and str(members.get("name")) in names:
             yield members
         else:
             for each in members.values():
-                yield from _definitions(each)
+                yield from definitions(each, names)
 
 
+@cache
 def is_command(words: str) -> bool:
     """Whether ``tt WORDS`` begins with a command that there is, and all its options are the command's."""
     command: click.Command | None = make_root()

@@ -6,7 +6,7 @@ import pytest
 import trio
 
 from tests.evals.cases import CASES, Case
-from tests.evals.rounds import is_command, score_cli
+from tests.evals.rounds import definitions, is_command, score_cli
 from tests.evals.score import Request, Round, Score, own_text, score, sentences_of
 from tests.real_clis.clis import DIRECTORIES_VARIABLE, REAL_CLIS, RealCli
 
@@ -116,3 +116,17 @@ def test_the_prompts_of_each_kind_miss_nothing(cli: RealCli, monkeypatch: pytest
     trio.run(score_cli, cli, report, lambda case: True)
     assert len(found) >= len(CASES) - 1
     assert {name: each.faults for name, each in found.items() if each.faults} == {}
+
+
+def test_the_definitions_of_the_towns_tools_are_found_in_any_protocol() -> None:
+    tool = {"name": "town_status", "description": "Shows.", "parameters": {"properties": {"name": {"type": "string"}}}}
+    other = {
+        "name": "Bash",
+        "description": "Runs town_status.",
+        "input_schema": {"properties": {"name": {"description": "?"}}},
+    }
+    body = {
+        "messages": [{"name": "town_status"}],
+        "tools": [other, {"type": "namespace", "name": "town", "tools": [tool]}],
+    }
+    assert list(definitions(body, {"town_status"})) == [tool]

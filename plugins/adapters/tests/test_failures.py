@@ -6,7 +6,10 @@ from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given, strategies as st
+from tinytown.contracts import Failed
+from tinytown.errors import ProcessFailed
 from tinytown_adapters import FailureKind, failure_of
+from tinytown_adapters.outcomes import FixHints, outcome_of_no_run
 from tinytown_adapters.rate_limit_reset import reset_after_s
 
 NOON = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
@@ -91,3 +94,13 @@ def test_only_a_limit_has_a_time_at_which_it_is_over() -> None:
 def test_whatever_is_said_it_is_a_failure_with_a_time_that_can_be_waited_for(text: str) -> None:
     failure = failure_of(f"rate limit; {text}")
     assert failure.retry_after_s is None or 0 <= failure.retry_after_s <= 31 * 86_400
+
+
+def test_a_prompt_that_is_too_long_for_a_command_line_may_suit_another_cli() -> None:
+    hints = FixHints("It", "buy one", "find the key", "model")
+    outcome = outcome_of_no_run(ProcessFailed("too long for the system", code="arguments_too_long"), hints)
+    assert isinstance(outcome, Failed)
+    assert (outcome.retryable, outcome.cause) == (False, "context_too_long")
+    other = outcome_of_no_run(ProcessFailed("a NUL", code="bad_argument"), hints)
+    assert isinstance(other, Failed)
+    assert (other.retryable, other.cause) == (False, None)

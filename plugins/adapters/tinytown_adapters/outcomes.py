@@ -119,7 +119,9 @@ def outcome_of_no_run(error: ProcessFailed, hints: FixHints) -> Outcome:
             return Unavailable(reason=f"{hints.title} is not installed: {error.message}", hint=hints.install)
         case "no_such_directory":
             return Unavailable(reason=error.message, hint=error.hint)
-        case "arguments_too_long" | "bad_argument":
+        case "arguments_too_long":  # a CLI that takes the prompt in another way may do it
+            return Failed(reason=str(error), retryable=False, cause="context_too_long")
+        case "bad_argument":
             return Failed(reason=str(error), retryable=False)
         case "reaper_lost":
             return Lost(reason=str(error))
