@@ -39,3 +39,19 @@ async def test_a_limit_keeps_what_was_left_of_it(autojump_clock: MockClock, stop
     assert trio.current_time() - began == pytest.approx(103)
     with pytest.raises(TimeoutError, match="not done within 2 s"), clock.fail_after(2):
         await trio.sleep_forever()
+
+
+@pytest.mark.parametrize("is_paused", [True, False])
+async def test_the_end_of_a_limit_can_be_moved(autojump_clock: MockClock, is_paused: bool) -> None:
+    clock, began = PausableClock(), trio.current_time()
+    with clock.move_on_after(float("inf")) as limit:
+        if is_paused:
+            clock.pause()
+        clock.set_deadline(limit, float("inf"))
+        clock.set_deadline(limit, clock.now() + 3)
+        clock.pause()
+        await trio.sleep(100)
+        clock.resume()
+        await trio.sleep_forever()
+    assert limit.cancelled_caught
+    assert trio.current_time() - began == pytest.approx(103)

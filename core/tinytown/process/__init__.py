@@ -12,6 +12,7 @@ __getattr__ = lazy_exports(
     {
         "orphans": "find_orphans sweep_orphans",
         "output": "Line Log older_log",
+        "pausable_clock": "PausableClock",
         "pids": "is_running",
         "reaper": "descendants_of signal_each start_time",
         "runner": "Exit",

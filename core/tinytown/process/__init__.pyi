@@ -2,6 +2,7 @@
 
 from tinytown.process.orphans import find_orphans as find_orphans, sweep_orphans as sweep_orphans
 from tinytown.process.output import Line as Line, Log as Log, older_log as older_log
+from tinytown.process.pausable_clock import PausableClock as PausableClock
 from tinytown.process.pids import is_running as is_running
 from tinytown.process.reaper import (
     descendants_of as descendants_of,

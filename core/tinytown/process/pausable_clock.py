@@ -64,6 +64,13 @@ class PausableClock:
         if scope.cancelled_caught:
             raise TimeoutError(f"not done within {seconds:g} s")
 
+    def set_deadline(self, limit: trio.CancelScope, at: float) -> None:
+        """Let a limit of this clock end at the moment `at` of `now`; inf is never."""
+        if self.paused:
+            self._left_s[limit] = at - self.now()
+        else:
+            limit.deadline = trio.current_time() + at - self.now()
+
     def _hold(self, scope: trio.CancelScope) -> None:
         self._left_s[scope] = scope.deadline - trio.current_time()
         scope.deadline = inf

@@ -14,15 +14,15 @@ import struct
 import subprocess
 import sys
 from array import array
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
-from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import ExitStack, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias, TypedDict, Unpack
 
 import trio
 
-from tinytown.concurrency import notify, open_background
+from tinytown.concurrency import open_background
 from tinytown.process import reaper, runner
 from tinytown.process.orphans import sweep_orphans
 from tinytown.process.output import Line, Output
@@ -82,7 +82,6 @@ class ProcessSupervisor:
         self._starting = trio.Lock()
         self._runs: set[runner.CommandRun] = set()
         self.clock = PausableClock()
-        self._on_pause: list[Callable[[bool], None]] = []
 
     async def run(
         self,
@@ -176,28 +175,12 @@ class ProcessSupervisor:
         self.clock.pause()
         for run in self._runs:
             run.pause()
-        for callback in tuple(self._on_pause):
-            notify(callback, True)
 
     def continue_all(self) -> None:
         """Continue paused runs (SIGCONT), with the time that they had left."""
         self.clock.resume()
         for run in self._runs:
             run.resume()
-        for callback in tuple(self._on_pause):
-            notify(callback, False)
-
-    @contextmanager
-    def on_pause(self, callback: Callable[[bool], None]) -> Generator[None]:
-        """For further clocks: within the block, `callback` is called with True when runs are paused (at once if they are
-        already), and with False when they continue."""
-        self._on_pause.append(callback)
-        try:
-            if self.clock.paused:
-                callback(True)
-            yield
-        finally:
-            self._on_pause.remove(callback)
 
     async def start(self) -> socket.socket:
         """The socket of a living reaper; starts one if there is none. Called by `open_process_supervisor` and each run."""

@@ -257,14 +257,22 @@ class CliSession(AgentSession, Generic[S]):
         open_log = partial(open_masked_log, secrets=secrets, limit_bytes=self._context.config.limits.log_bytes)
         with open_log(work.log_path) as keep, open_log(raw_log) as keep_raw:
             # A session is known from its first record on: a killed round is resumed with it, too.
-            state = RunState(report, keep, lambda: self._store_session(work, state, forked_for), secrets.masked)
+            processes = self._context.processes
+            state = RunState(
+                report, keep, lambda: self._store_session(work, state, forked_for), secrets.masked, processes.clock.now
+            )
             reader = self._adapter.reader(state, request)
             self._mail_reader = reader if isinstance(reader, TakesMail) else None
-            clock = RunClock(state, self._settings, reports_progress=self._adapter.reports_progress)
             try:
-                with trio.CancelScope() as clock.scope, self._context.processes.on_pause(clock.on_pause):
+                with processes.clock.move_on_after(inf) as scope:
+                    clock = RunClock(
+                        state,
+                        self._settings,
+                        processes.clock,
+                        scope,
+                        reports_progress=self._adapter.reports_progress,
+                    )
                     clock.update_deadline()
-                    processes = self._context.processes
                     command = [*self._backend.command, *spec.arguments]
                     options: RunOptions = {
                         "timeout_s": None if due == inf else max(0.0, due - processes.clock.now()),

@@ -76,10 +76,12 @@ class RunState:
         write_log: Callable[[str], None] = lambda text: None,
         on_session: Callable[[], None] = lambda: None,
         mask: Callable[[str], str] = lambda text: text,
+        now: Callable[[], float] = trio.current_time,
     ) -> None:
         self._report = report
         self._on_session = on_session
         self._mask = mask  # secrets: of what comes in pieces, none of which has a whole one
+        self._now = now
         self._write_log = write_log  # takes what is reported in full, for the log
         self._deltas: list[str] = []
         self._tools = 0
@@ -170,7 +172,7 @@ class RunState:
         """The CLI has met an error and is trying again by itself. Its next sign of work ends this."""
         self.retrying = failure
         if self.retrying_since is None:
-            self.retrying_since = trio.current_time()
+            self.retrying_since = self._now()
         self._emit(f"retrying: {failure.reason}")
 
     def fail(self, failure: Failure) -> None:
