@@ -34,7 +34,6 @@ PROVISIONAL = {
     "tinytown.protocol",
     "tinytown.redis",
     "tinytown.state",
-    "tinytown.waiting",
 }
 
 #: The public modules of our libraries, each with the folder of its distribution and its mark.

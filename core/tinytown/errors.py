@@ -57,6 +57,13 @@ class Refused(TinytownError):
     exit_code = 4
 
 
+class WaitFailed(Refused):
+    """What is waited for will not happen by itself, for the reason that ``code`` names."""
+
+    code = "will_not_be_idle"
+    exit_code = 1
+
+
 class StaleLease(Refused):
     """Another agent holds the lease by now; changes made under the caller's are not accepted."""
 

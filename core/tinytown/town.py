@@ -17,7 +17,7 @@ from tinytown.concurrency import AsyncValue, notify, open_background, open_lasti
 from tinytown.config import Config
 from tinytown.errors import Refused, ServerUnreachable, TinytownError
 from tinytown.kinds import check_kind, start_of_agent
-from tinytown.model.agents import Agent
+from tinytown.model.agents import Agent, is_idle
 from tinytown.model.details import AgentDetails, MessageDetails, TaskDetails, check_keywords
 from tinytown.model.events import Event
 from tinytown.model.ids import SUPERVISOR, check_id
@@ -30,7 +30,6 @@ from tinytown.redis.link import Link, open_link
 from tinytown.redis.locate import address_of, ensure_server
 from tinytown.redis.url import Address
 from tinytown.state import migration
-from tinytown.waiting import has_reached
 
 if TYPE_CHECKING:
     from tinytown.redis.commands import PluginRedis
@@ -196,7 +195,7 @@ class Town:
         async def observe() -> list[Agent]:
             return [agent for agent in await self.agents() if not names or agent.name in names]
 
-        await self.wait_until(observe, lambda found: not [agent for agent in found if not has_reached(agent)])
+        await self.wait_until(observe, lambda found: not [agent for agent in found if not is_idle(agent)])
 
     async def events(self, after: str | None = None) -> AsyncGenerator[Event]:
         """The events from now on (or after the position `after`), without end."""

@@ -10,10 +10,9 @@ import pytest
 import tinytown
 import trio
 import trio.lowlevel
-from tinytown.errors import ConfigError, NotFound, PluginError, Refused, UsageError
+from tinytown.errors import ConfigError, NotFound, PluginError, Refused, UsageError, WaitFailed
 from tinytown.model.events import TaskStateChanged
 from tinytown.model.messages import Informational, Query
-from tinytown.waiting import WaitFailed
 from tinytown_cli import administration
 from tinytown_server.server import EmbeddedServer
 

@@ -11,6 +11,7 @@ from typing import Literal
 
 import msgspec
 
+from tinytown.errors import WaitFailed
 from tinytown.model.hash_codec import read_record
 
 DesiredState = Literal["running", "paused", "drained", "stopped"]
@@ -101,6 +102,23 @@ class Agent(msgspec.Struct, frozen=True, kw_only=True):
     def at_rest(self) -> bool:
         """Nothing runs, nothing waits in the mailbox, and no task is open."""
         return self.state in ("idle", "suspended") and self.mail.total == self.mail.with_next and self.open_tasks == 0
+
+
+def is_idle(agent: Agent) -> bool:
+    """Whether an agent has no round, mail or open task; a stopped one without work counts.
+
+    Raises: WaitFailed with code ``will_not_be_idle`` for one that is stopped or in error with work left.
+    """
+    if agent.state not in ("stopped", "error"):
+        return agent.at_rest
+    if agent.mail.total > agent.mail.with_next or agent.open_tasks:
+        raise WaitFailed(
+            f"agent {agent.name!r} will not become idle: it is {agent.state} with work left "
+            f"({agent.reason or 'no reason given'})",
+            hint=f"to continue: tt resume {agent.name}",
+            agent=agent.name,
+        )
+    return True
 
 
 _TIMES = frozenset({"since", "created_at"})

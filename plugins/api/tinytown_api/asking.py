@@ -6,12 +6,11 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 import trio
-from tinytown.errors import TinytownError
+from tinytown.errors import TinytownError, WaitFailed
 from tinytown.model.events import Event, MessageDead
 from tinytown.model.ids import SUPERVISOR, new_id
 from tinytown.model.messages import Message, Priority, Query
 from tinytown.town import Town
-from tinytown.waiting import WaitFailed
 from tinytown_cli.administration import find_message, remove_message
 from tinytown_cli.replies import answer_id
 

@@ -6,15 +6,14 @@ import sys
 import time
 from collections.abc import Callable, Sequence, Set
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar
 
-from tinytown.errors import TinytownError
-from tinytown.model.agents import Agent
+from tinytown.errors import TinytownError, WaitFailed
+from tinytown.model.agents import Agent, is_idle
 from tinytown.model.events import AgentStateChanged, Event, RoundEnded, TaskStateChanged, event_fields
 from tinytown.model.tasks import Task
 from tinytown.model.text import counted
 from tinytown.protocol import Operation
-from tinytown.waiting import Goal, WaitFailed, has_reached
 
 from tinytown_cli.client import TownClient
 from tinytown_cli.context import CliContext
@@ -23,8 +22,16 @@ from tinytown_cli.progress import Progress
 
 T = TypeVar("T")
 
+#: What an agent can be waited for: ``idle`` (no round, no mail, no open task) or one of its states.
+Goal: TypeAlias = Literal["idle", "working", "paused", "suspended", "stopped", "error"]
+
 #: How long what may pass by itself has to last before waiting ends for it: a kernel may just be starting.
 _PATIENCE_S = 10.0
+
+
+def has_reached(agent: Agent, goal: Goal) -> bool:
+    """Whether an agent is in the state that is waited for. Raises: WaitFailed as `is_idle`."""
+    return is_idle(agent) if goal == "idle" else agent.state == goal
 
 
 def await_agents(

@@ -6,14 +6,13 @@ import time
 from typing import Any, get_args
 
 import click
-from tinytown.errors import UsageError
-from tinytown.waiting import Goal, WaitFailed
+from tinytown.errors import UsageError, WaitFailed
 
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.framework import TownCommand
 from tinytown_cli.params import AGENT, TASK, split_list
 from tinytown_cli.serializers import agent_shape, task_shape
-from tinytown_cli.waiting import await_agents, await_tasks
+from tinytown_cli.waiting import Goal, await_agents, await_tasks
 
 
 class _State(click.Choice):  # type: ignore[type-arg, unused-ignore]

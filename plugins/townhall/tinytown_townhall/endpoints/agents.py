@@ -10,8 +10,8 @@ import trio
 from tinytown.errors import TinytownError
 from tinytown.model.agents import DesiredState
 from tinytown.model.ids import check_agent_name
-from tinytown.waiting import Goal, has_reached
 from tinytown_cli import administration
+from tinytown_cli.waiting import Goal, has_reached
 from tinytown_ops.costs import ledger
 from tinytown_ops.explain.blockers import Blocker, Situation, agent_blockers, idle_reason
 

@@ -1,11 +1,10 @@
-"""When waiting is over, and when it cannot end."""
+"""When an agent is idle, and when it will not become so."""
 
 from __future__ import annotations
 
 import pytest
-from tinytown.errors import Refused
-from tinytown.model.agents import Agent, AgentState, MailCounts
-from tinytown.waiting import WaitFailed, has_reached
+from tinytown.errors import Refused, WaitFailed
+from tinytown.model.agents import Agent, AgentState, MailCounts, is_idle
 
 
 def agent(state: AgentState, *, mail: int = 0, tasks: int = 0) -> Agent:
@@ -13,7 +12,7 @@ def agent(state: AgentState, *, mail: int = 0, tasks: int = 0) -> Agent:
 
 
 @pytest.mark.parametrize(
-    ("state", "mail", "tasks", "reached"),
+    ("state", "mail", "tasks", "idle"),
     [
         ("idle", 0, 0, True),
         ("suspended", 0, 0, True),
@@ -24,21 +23,16 @@ def agent(state: AgentState, *, mail: int = 0, tasks: int = 0) -> Agent:
         ("paused", 0, 0, False),
     ],
 )
-def test_idle_is_no_round_no_mail_and_no_open_task(state: AgentState, mail: int, tasks: int, reached: bool) -> None:
-    assert has_reached(agent(state, mail=mail, tasks=tasks)) == reached
+def test_idle_is_no_round_no_mail_and_no_open_task(state: AgentState, mail: int, tasks: int, idle: bool) -> None:
+    assert is_idle(agent(state, mail=mail, tasks=tasks)) == idle
 
 
 @pytest.mark.parametrize("state", ["stopped", "error"])
 def test_an_agent_that_will_not_continue_is_not_waited_for(state: AgentState) -> None:
     with pytest.raises(WaitFailed, match="will not become idle") as caught:
-        has_reached(agent(state, tasks=1))
+        is_idle(agent(state, tasks=1))
     assert (caught.value.code, caught.value.exit_code, isinstance(caught.value, Refused)) == (
         "will_not_be_idle",
         1,
         True,
     )
-
-
-def test_another_goal_is_a_state_of_the_agent() -> None:
-    assert has_reached(agent("stopped", tasks=1), "stopped")
-    assert not has_reached(agent("idle"), "paused")
