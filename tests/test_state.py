@@ -112,17 +112,16 @@ def test_inside_a_round_nothing_is_made(tmp_path: Path, home: Path, monkeypatch:
     assert not home.exists()
 
 
-def test_deleted_settings_are_restored_with_a_warning(tmp_path: Path) -> None:
+def test_the_record_knows_the_state_of_a_town_without_settings(tmp_path: Path) -> None:
     root = make(tmp_path / "shop")
     open_state(root)
     text = (root / CONFIG_FILE).read_text()
     (root / CONFIG_FILE).unlink()
-    (root / "deep").mkdir()
     forget()
-    assert state_directory(root).name == "shop-1", "the record knows the place"
-    with pytest.warns(UserWarning, match="was deleted and is restored"):
-        assert find_town(root / "deep") == root
-    assert (root / CONFIG_FILE).read_text() == text
+    assert state_directory(root).name == "shop-1"
+    assert getattr(read_record("shop-1"), "settings", None) == text
+    with pytest.raises(NotFound, match="no town in"):
+        find_town(root)
 
 
 def test_without_a_record_no_town_is_found(tmp_path: Path) -> None:
@@ -177,17 +176,11 @@ def test_without_the_plugin_the_state_of_a_former_release_stays_and_the_error_na
     assert not state_directory(root).exists()
 
 
-def test_data_that_is_gone_is_missed_and_the_newest_snapshot_named(tmp_path: Path) -> None:
+def test_data_that_is_gone_is_missed(tmp_path: Path) -> None:
     root = make(tmp_path / "shop")
     open_state(root)
     state.require_data(root)
     state.mark_data(root)
     with pytest.raises(NotFound, match="the data of the town at") as raised:
         state.require_data(root)
-    assert raised.value.code == "data_gone"
-    state.snapshots_directory(root).mkdir()
-    newest = state.snapshots_directory(root) / "2.jsonl"
-    newest.write_text("")
-    with pytest.raises(NotFound) as raised:
-        state.require_data(root)
-    assert str(newest) in raised.value.hint
+    assert (raised.value.code, raised.value.hint) == ("data_gone", "tt uninstall --force forgets the town")

@@ -12,7 +12,6 @@ import os
 import stat
 import sys
 import tomllib
-import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -24,7 +23,7 @@ import msgspec
 from tinytown.config import CONFIG_FILE
 from tinytown.entry_points import installed
 from tinytown.errors import NotFound, Refused, TinytownError
-from tinytown.files import draft_of, replace_file
+from tinytown.files import replace_file
 from tinytown.identity import TOWN_VARIABLE, inside_a_round
 from tinytown.model.ids import check_town_name, town_name_from
 from tinytown.model.text import shown
@@ -46,8 +45,7 @@ _known: dict[Path, tuple[str, str]] = {}
 def find_town(start: Path | None = None) -> Path:
     """The root of the town that `start` (default: TINYTOWN_TOWN, else the current directory) is in.
 
-    In a linked git worktree it is the town of the main one. A deleted ``tinytown.toml`` is restored, with a warning.
-    Raises: NotFound if there is none there or in any directory above.
+    In a linked git worktree it is the town of the main one. Raises: NotFound if there is none there or in any directory above.
     """
     named = os.environ.get(TOWN_VARIABLE)
     begin = start or (Path(named) if named else None)
@@ -65,8 +63,6 @@ def find_town(start: Path | None = None) -> Path:
             return main
         if own:
             return directory
-    if restored := restore_settings(begin):
-        return restored
     raise NotFound(f"no town in {begin} or above it: no {CONFIG_FILE}", hint="tt init makes one")
 
 
@@ -97,15 +93,16 @@ def state_directory(root: Path) -> Path:
     return root / Path(directory).expanduser() if directory else state_home() / id_
 
 
-def snapshots_directory(root: Path) -> Path:
-    """Where the town's own snapshots lie: beside its state, which they are to outlive."""
-    return _beside(town_id(root), "@snapshots")
+def beside_state(id_: str, suffix: str) -> Path:
+    """A path beside the state of a town, which it is to outlive. `suffix` begins with @, which no id has: it is no other town's
+    state. ``@lock`` and ``@record.json`` are taken."""
+    return state_home() / f"{id_}{suffix}"
 
 
 def read_record(id_: str) -> TownRecord | None:
     """The record of a town; None if there is none that can be read."""
     with suppress(OSError, msgspec.MsgspecError):
-        return msgspec.json.decode(_beside(id_, "@record.json").read_bytes(), type=TownRecord)
+        return msgspec.json.decode(beside_state(id_, "@record.json").read_bytes(), type=TownRecord)
     return None
 
 
@@ -131,7 +128,7 @@ def open_state(root: Path, *, stop_server: Callable[[Path], object] = lambda _: 
     id_ = town_id(root)
     if not directory.exists():
         state_home().mkdir(mode=0o700, parents=True, exist_ok=True)
-        with open(os.open(_beside(id_, "@lock"), os.O_RDWR | os.O_CREAT, 0o600)) as lock:
+        with open(os.open(beside_state(id_, "@lock"), os.O_RDWR | os.O_CREAT, 0o600)) as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not directory.exists() and (former := _former_state(root, id_)):
                 migration("state")(root, former, directory, stop_server)
@@ -158,19 +155,6 @@ def mark_data(root: Path, *, has_data: bool = True) -> None:
     """Record whether the town has data, so that it is missed if it is gone."""
     if record := read_record(town_id(root)):
         _write_record(town_id(root), record, has_data=has_data)
-
-
-def restore_settings(start: Path) -> Path | None:
-    """The root at or above `start` of a town whose ``tinytown.toml`` was deleted, with that file restored; else None."""
-    found = [record for _, record in records() if record.settings]
-    for directory in (start, *start.parents):
-        if record := next((record for record in found if record.root == str(directory)), None):
-            path = directory / CONFIG_FILE
-            with draft_of(path, record.settings, 0o644) as draft:
-                draft.replace(path)
-            warnings.warn(f"{path} was deleted and is restored; commit it", UserWarning, stacklevel=2)
-            return directory
-    return None
 
 
 def main_worktree(directory: Path) -> Path | None:
@@ -244,16 +228,11 @@ def _table(root: Path) -> dict[str, Any] | None:
     return None
 
 
-def _beside(id_: str, suffix: str) -> Path:
-    """A path beside the state of a town. `suffix` begins with @, which no id has: it is no other town's state."""
-    return state_home() / f"{id_}{suffix}"
-
-
 def _write_record(id_: str, record: TownRecord | None, **changes: Any) -> None:
     changed = msgspec.structs.replace(record or TownRecord(root=""), **changes)
     if changed != record:
         state_home().mkdir(mode=0o700, parents=True, exist_ok=True)
-        replace_file(_beside(id_, "@record.json"), msgspec.json.encode(changed))
+        replace_file(beside_state(id_, "@record.json"), msgspec.json.encode(changed))
 
 
 def check_private(directory: Path) -> None:
@@ -271,13 +250,10 @@ def check_private(directory: Path) -> None:
 
 
 def require_data(root: Path) -> None:
-    """Raises: NotFound with code ``data_gone``, naming the newest snapshot, if the town is recorded to have had data."""
-    if not (record := read_record(town_id(root))) or not record.has_data:
-        return
-    snapshots = sorted(snapshots_directory(root).glob("*.jsonl"), key=lambda path: path.stat().st_mtime)
-    raise NotFound(
-        f"the data of the town at {root} is gone: {state_directory(root)} has none",
-        hint=(f"restore the newest snapshot, {snapshots[-1]}, or " if snapshots else "")
-        + "tt uninstall --force forgets the town",
-        code="data_gone",
-    )
+    """Raises: NotFound with code ``data_gone`` if the town is recorded to have had data."""
+    if (record := read_record(town_id(root))) and record.has_data:
+        raise NotFound(
+            f"the data of the town at {root} is gone: {state_directory(root)} has none",
+            hint="tt uninstall --force forgets the town",
+            code="data_gone",
+        )

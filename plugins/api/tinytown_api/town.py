@@ -20,11 +20,11 @@ from tinytown.model.ids import SUPERVISOR, SUPERVISOR_ID, SUPERVISOR_NAMES
 from tinytown.model.messages import Message, Priority
 from tinytown.model.round_records import RoundRecord
 from tinytown.model.tasks import Task
-from tinytown.state import find_town
 from tinytown.town import AgentHandle as CoreAgentHandle, Town as CoreTown, connect_town
 from tinytown_cli import administration
 from tinytown_cli.administration import DeadLetter
 from tinytown_cli.session_forks import fork_table
+from tinytown_cli.town_search import find_town
 from tinytown_ops.doctor.reclaim_operation import Reclaimed, reclaim_from
 from tinytown_ops.settings.files import Level
 from tinytown_ops.settings.keys import look_up, parse_key
@@ -169,7 +169,7 @@ class Town(CoreTown):
     @asynccontextmanager
     async def open(cls, root: Path | str | None = None, *, kernel: bool | None = None) -> AsyncGenerator[Self]:
         """The town that `root` is in, connected; its kernel runs in this block unless one runs: `tinytown.open_town`."""
-        async with tinytown.open_town(root, kernel=kernel) as town:
+        async with tinytown.open_town(find_town(None if root is None else Path(root)), kernel=kernel) as town:
             yield cls.of(town)
 
     # -- agents

@@ -209,7 +209,8 @@ def open_town_client(
     from pathlib import Path  # late, like the rest: a quick command seldom comes here
 
     from tinytown.config import load_config
-    from tinytown.state import find_town
+
+    from tinytown_cli.town_search import find_town
 
     town_root = find_town(None if start is None else Path(start))
     config = load_config(town_root)
@@ -225,9 +226,23 @@ def connect(root: Path, config: Config, *, on_connect: Callable[[str], None] | N
     from tinytown.state import state_directory
 
     with _explained(str(state_directory(root)) if config.redis.url is None else None):
-        server = ensure_server(root, config)
+        with _naming_snapshot(root):
+            server = ensure_server(root, config)
         with BlockingClient(address_of(root, config)) as client:
             yield _ready(TownClient(root, config, client), server, on_connect)
+
+
+@contextlib.contextmanager
+def _naming_snapshot(root: Path) -> Generator[None]:
+    """Say from which snapshot the data of a town can be restored, if it is gone."""
+    try:
+        yield
+    except NotFound as error:
+        from tinytown_cli.snapshot_files import newest_snapshot  # late: the data of a town is seldom gone
+
+        if error.code == "data_gone" and (newest := newest_snapshot(root)):
+            error.hint = f"restore the newest snapshot, {newest}, or {error.hint}"
+        raise
 
 
 def _reach(known: KnownTown) -> BlockingClient | None:

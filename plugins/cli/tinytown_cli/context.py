@@ -77,7 +77,7 @@ class CliContext:
         """
         from pathlib import Path  # late, like the others: `tt --help` needs none of them
 
-        from tinytown.state import find_town
+        from tinytown_cli.town_search import find_town
 
         self._refuse_remote()
         return find_town(Path(self.town) if self.town else None)

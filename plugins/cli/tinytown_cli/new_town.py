@@ -14,13 +14,14 @@ from tinytown.errors import NotFound, Refused, UsageError
 from tinytown.identity import inside_a_round
 from tinytown.model.ids import check_agent_name, check_town_name, town_name_from
 from tinytown.packages import default_kind
-from tinytown.state import find_town, new_town_id
+from tinytown.state import new_town_id
 
 from tinytown_cli.client import TownClient, connect
 from tinytown_cli.git_repository import town_words
 from tinytown_cli.plain_letters import unaccented
 from tinytown_cli.secrets import has_password
 from tinytown_cli.text_files import write_new_file
+from tinytown_cli.town_search import find_town
 
 _TEMPLATE = """\
 # A Tinytown town. Every setting is described in docs/reference/configuration.md; never put a secret into this file.

@@ -11,10 +11,11 @@ from tinytown.errors import NotFound, Refused, TinytownError
 from tinytown.kernel import kernel_with_state, running_kernel
 from tinytown.model.text import shown
 from tinytown.redis import town_server
-from tinytown.state import TownRecord, read_record, snapshots_directory, state_directory, state_home, town_id
+from tinytown.state import TownRecord, beside_state, read_record, state_directory, state_home, town_id
 
 from tinytown_cli.caller import caller_in
 from tinytown_cli.context import CliContext
+from tinytown_cli.snapshot_files import SUFFIX, snapshots_directory
 from tinytown_cli.town_registry import forget_towns, registry_path
 from tinytown_cli.trees import remove_tree
 
@@ -80,7 +81,7 @@ def uninstall_left_state(context: CliContext, id_: str, *, force: bool) -> None:
     if state is None:
         raise Refused(f"the project of {id_} is there: {record.root}", hint="run tt uninstall in it")
     _refuse_running(kernel_with_state(state))
-    removed = {"state": str(state), "snapshots": str(state_home() / f"{id_}@snapshots")}
+    removed = {"state": str(state), "snapshots": str(beside_state(id_, SUFFIX))}
     _confirm(context, id_, removed, force=force)
     with contextlib.suppress(TinytownError):
         if server := town_server(Path(record.root), Config(name="left"), state):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
-from tinytown.state import snapshots_directory
+from tinytown.state import beside_state, town_id
 
 from tinytown_git.merging import Strategy
 
@@ -107,5 +107,4 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         if self.directory:
             return root / Path(self.directory).expanduser()
         # Beside the state of the town, like its snapshots: what resets the one leaves the other.
-        state = snapshots_directory(root)
-        return state.with_name(state.name.replace("@snapshots", "@worktrees"))
+        return beside_state(town_id(root), "@worktrees")

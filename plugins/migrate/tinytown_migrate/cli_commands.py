@@ -17,7 +17,7 @@ from tinytown.errors import ConfigError, NotFound, Refused, ServerUnreachable, U
 from tinytown.model.ids import town_name_from
 from tinytown.model.text import counted, shown
 from tinytown.redis import Address, address_of, parse_url
-from tinytown.state import find_town, new_town_id, open_state
+from tinytown.state import new_town_id, open_state
 from tinytown_cli.blocking_client import BlockingClient
 from tinytown_cli.caller import caller_in
 from tinytown_cli.client import connect
@@ -26,6 +26,7 @@ from tinytown_cli.framework import TownCommand
 from tinytown_cli.plain_letters import unaccented
 from tinytown_cli.rust_towns import is_old
 from tinytown_cli.text_files import read_text_file, replace_text_file, write_new_file
+from tinytown_cli.town_search import find_town
 from tinytown_snapshots.cli_commands import in_words, restored_lines, write_snapshot
 
 if TYPE_CHECKING:

@@ -13,10 +13,10 @@ from tinytown.contracts import Service
 from tinytown.errors import TinytownError
 from tinytown.files import draft_of
 from tinytown.redis import address_of
-from tinytown.state import snapshots_directory
 from tinytown.town import Town
 from tinytown_cli.blocking_client import BlockingClient
 from tinytown_cli.client import TownClient
+from tinytown_cli.snapshot_files import snapshots_directory
 
 from tinytown_snapshots.capture import Captured
 from tinytown_snapshots.lines import to_bytes

@@ -14,9 +14,9 @@ import msgspec
 from tinytown.errors import NotFound
 from tinytown.model.text import shown
 from tinytown.model.time import rfc3339
-from tinytown.state import snapshots_directory
 from tinytown.town import Town
 from tinytown_cli.public import answer_command
+from tinytown_cli.snapshot_files import snapshots_directory
 
 from tinytown_snapshots.cli_commands import DEFAULT_FILE, restore, save
 from tinytown_snapshots.merge_plan import Conflict

@@ -17,13 +17,13 @@ from tinytown.identity import inside_a_round
 from tinytown.kernel import running_kernel
 from tinytown.process import is_running
 from tinytown.redis import town_server
-from tinytown.state import snapshots_directory
 
 from tinytown_cli.caller import caller_in
 from tinytown_cli.client import TownClient, connect
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.framework import TownCommand
 from tinytown_cli.kernel_process import end_kernel, expect_kernel, kernel_log, start_kernel
+from tinytown_cli.snapshot_files import newest_snapshot
 
 _POLL_S = 0.05
 
@@ -132,12 +132,12 @@ def stop(context: CliContext, timeout_s: float, keep_server: bool) -> None:
     config = load_config(root)
     caller_in(root).refuse_agents("cannot stop the town", "ask a person: tt send supervisor TEXT")
     pid = running_kernel(root)
-    before = _newest_snapshot(root)
+    before = newest_snapshot(root)
     if pid is not None:
         expect_kernel(root, pid)
         context.explain(f"sending SIGTERM to process {pid}")
         _end_kernel(context, root, config, pid, timeout_s)
-    newest = _newest_snapshot(root)
+    newest = newest_snapshot(root)
     snapshot = newest if newest != before else None
     server = None if keep_server else town_server(root, config)
     server_stopped = server is not None and server.stop()
@@ -158,11 +158,6 @@ def stop(context: CliContext, timeout_s: float, keep_server: bool) -> None:
         "server": {"stopped": server_stopped},
     }
     context.emit(answer, lines)
-
-
-def _newest_snapshot(root: Path) -> Path | None:
-    """The newest of the snapshots that the town keeps of itself; its kernel takes one when it ends."""
-    return max(snapshots_directory(root).glob("*.jsonl"), default=None)
 
 
 def _end_kernel(context: CliContext, root: Path, config: Config, pid: int, timeout_s: float) -> None:

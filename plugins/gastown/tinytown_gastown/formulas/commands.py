@@ -10,7 +10,6 @@ from typing import Any
 import click
 import msgspec
 from tinytown.errors import NotFound, TinytownError, UsageError
-from tinytown.state import find_town
 from tinytown_beads.groups.town import all_groups
 from tinytown_cli.public import (
     AGENT,
@@ -25,6 +24,7 @@ from tinytown_cli.public import (
     start_where_needed,
     table,
 )
+from tinytown_cli.town_search import find_town
 
 from tinytown_gastown.formulas.cook import cook
 from tinytown_gastown.formulas.cooked import Cooked, CookedStep
