@@ -22,7 +22,15 @@ RFC3339 = re.compile(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 #: What the library cannot see: lines that a kernel reads from a backend, and faults of plugins.
 TOLD_BY_KERNELS = {"agent_activity", "sink_gap", "agent_reported", "plugin_reported"}
 #: Function libraries of the command line and of plugins.
-TOLD_BY_PLUGINS = {"agent_reclaimed", "agent_removed", "message_redriven", "task_deleted", "task_updated"}
+TOLD_BY_PLUGINS = {
+    "agent_reclaimed",
+    "agent_removed",
+    "message_redriven",
+    "task_deleted",
+    "task_updated",
+    "town_frozen",
+    "town_thawed",
+}
 FORMER_MEMBERS = ("run", "wanted")  # beside the present ones for one release
 
 

@@ -32,7 +32,7 @@ FLOORS: list[set[str]] = [
     {"errors", "entry_points", "packages", "exports", "files", "concurrency"},
     {"model", "process"},
     {"config"},
-    {"identity", "kinds", "protocol", "waiting"},
+    {"identity", "kinds", "protocol"},
     {"state"},
     {"redis"},
     {"town"},
@@ -61,8 +61,8 @@ THIRD_PARTY: dict[str, set[str]] = {
     "trio_util": {"concurrency", "process", "redis", "town", "kernel"},
 }
 
-#: See decision 9: the law is 13,000 and 9,200; until the lines are met, too, they are what has been reached.
-CORE_LINES = 13_040
+#: See decision 9.
+CORE_LINES = 13_000
 CORE_LINES_OF_CODE = 9_200
 MODULE_LINES = 500
 #: Modules that are longer, each with its reason; by path from the root of the repository.
