@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 from datetime import UTC, datetime
@@ -136,6 +137,32 @@ async def test_a_loop_that_runs_is_left_alone(town_dir, scripted_backend) -> Non
             await trio.sleep(3 * service.BEAT_S)
     assert read_stalls(town_dir.root) == []
     assert [event for event in town_dir.recorded("plugin_reported") if "held up" in event["text"]] == []
+
+
+async def test_a_kernel_that_is_stopped_and_continued_blames_no_plugin(town_dir, running_kernel) -> None:
+    with trio.fail_after(DEADLINE_S):
+        async with town_dir.connect() as town:
+            eve = await town.spawn("eve", cli="echo")
+            for _ in range(3):
+                running_kernel.signal(signal.SIGSTOP)
+                await trio.sleep(service.STALL_S + 1.0)
+                running_kernel.signal(signal.SIGCONT)
+                await town.wait_for_task((await eve.assign("hello")).id)
+                await trio.sleep(4 * service.BEAT_S)  # the thread looks, and the loop reports
+            events = await town.run(town.operations.events_after("0", count=10_000))
+    assert [event for event in events if event.type == "plugin_reported"] == []
+    assert read_stalls(town_dir.root) == []
+
+
+def test_whoever_has_started_the_loop_is_not_to_blame_for_what_happens_in_it() -> None:
+    async def look() -> Any:
+        return find_culprit(sys._getframe(), {__name__: "starter"})[0]
+
+    async def look_elsewhere() -> Any:
+        return find_culprit(sys._getframe().f_back, {__name__: "starter"})[0]
+
+    assert trio.run(look) == "starter"
+    assert trio.run(look_elsewhere) == ""
 
 
 def test_the_innermost_plugin_on_the_stack_is_to_blame() -> None:

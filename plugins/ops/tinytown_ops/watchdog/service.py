@@ -109,6 +109,9 @@ class _Watch(trio.abc.Instrument):
     def before_task_step(self, task: trio.lowlevel.Task) -> None:
         self._task = task
 
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+        self._task = None  # the loop waits: for nobody
+
     def beat(self) -> list[tuple[Stall, float]]:
         """Called by the loop: it runs. The stalls that ended since, each with the seconds that a plugin was seen at it."""
         self._beat_at = time.monotonic()
@@ -119,10 +122,14 @@ class _Watch(trio.abc.Instrument):
         """The thread."""
         stall: Stall | None = None
         seen_s = 0.0
-        before = time.monotonic()
+        before, used_before_s, woken_at = time.monotonic(), time.process_time(), 0.0
         while not self.ended.wait(BEAT_S):
-            beat_at, now = self._beat_at, time.monotonic()
-            held_s, was_late, before = now - beat_at, now - before > STALL_S / 2, now
+            beat_at, now, used_s = self._beat_at, time.monotonic(), time.process_time()
+            was_late = now - before > STALL_S / 2
+            if was_late and used_s - used_before_s < (now - before) / 2:
+                woken_at = now  # the process was stopped, or the machine had no time for it
+            before, used_before_s = now, used_s
+            held_s = now - max(beat_at, woken_at)
             if held_s < STALL_S - BEAT_S:
                 if stall is not None:
                     self._end(stall, seen_s)

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import FrameType
 
 import msgspec
+import trio
 from tinytown.entry_points import installed
 from tinytown.files import replace_file
 from tinytown.hookspecs import ENTRY_POINT_GROUP
@@ -46,11 +47,12 @@ def find_culprit(
 ) -> tuple[str, str, tuple[str, ...]]:
     """The plugin that holds up the loop: the one that is `called`, else the one whose code is innermost on the stack.
 
-    With its innermost function, which may be one of a library that it uses, and the innermost calls.
+    With its innermost function, which may be one of a library that it uses, and the innermost calls. Whoever has started the
+    loop is on every stack, and holds up nothing.
     """
     stack: list[str] = []
     functions: list[str] = []
-    while frame is not None:
+    while frame is not None and frame.f_code is not trio.run.__code__:
         module, code = str(frame.f_globals.get("__name__", "")), frame.f_code
         stack.append(f"{code.co_filename}:{frame.f_lineno} in {code.co_qualname}")
         functions.append(f"{module}.{code.co_qualname}")
