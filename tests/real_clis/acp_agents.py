@@ -20,7 +20,7 @@ class AcpAgent:
     """An agent: its `kind`, the program behind it, and what makes it ask the model server at a URL.
 
     `finds_sessions`: it can load a session that an earlier process of it has left. `shows_tools`: its model sees the tools of
-    MCP servers at once, and need not search for them.
+    MCP servers at once, and need not search for them. `forks_sessions`: it offers ``session/fork``.
     """
 
     kind: str
@@ -30,6 +30,7 @@ class AcpAgent:
     settings: Callable[[str], Mapping[str, Any]]
     finds_sessions: bool = True
     shows_tools: bool = True
+    forks_sessions: bool = False
 
     def is_installed(self) -> bool:
         return shutil.which(self.program, path=PLACES) is not None
@@ -59,7 +60,7 @@ QWEN = AcpAgent(
     shows_tools=False,
 )
 AGENTS = (
-    AcpAgent("acp-opencode", "opencode", "npm install opencode-ai", _opencode, lambda url: {}),
+    AcpAgent("acp-opencode", "opencode", "npm install opencode-ai", _opencode, lambda url: {}, forks_sessions=True),
     AcpAgent(
         "acp-gemini",
         "gemini",
@@ -75,6 +76,7 @@ AGENTS = (
         "npm install @zed-industries/claude-code-acp",
         CLAUDE.environment,
         lambda url: {},
+        forks_sessions=True,
     ),
     QWEN,
     # Last: a command that takes long runs on beside its model, which a test of a death in the middle of one cannot use.

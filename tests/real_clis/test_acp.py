@@ -6,15 +6,18 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import tomlkit
 import trio
 from tinytown.config import Config
-from tinytown.contracts import Finished, Outcome, ToolCall
+from tinytown.contracts import Failed, Finished, Outcome, ToolCall
+from tinytown.model.agents import Agent
 from tinytown.plugin import load_plugins
 from tinytown.town import AgentHandle
 from tinytown_ops.explain.round_files import read_transcript, transcripts_directory
@@ -59,15 +62,18 @@ async def test_it_works_goes_on_with_its_session_and_shows_what_it_does(agent: A
     with trio.fail_after(DEADLINE_S), ModelServer() as server:
         async with open_sandbox() as sandbox:
             table = {"permissions": "full", **agent.settings(server.url)}
-            ada = sandbox.agent("ada", cli=agent.kind)
+            ada, ben = (sandbox.agent(name, cli=agent.kind) for name in ("ada", "ben"))
             variables = {**agent.environment(server.url), "PATH": path}
             config = Config(name="acp", plugins={"acp": {"agents": {agent.kind: table}}})
             backend = load_plugins(config, sandbox.root).backends[agent.kind]
 
-            async def run(*replies: dict[str, Any], text: str) -> Outcome:
-                work = sandbox.round(ada, say(text, *replies), environment=variables, timeout_s=120.0)
-                async with backend.open(sandbox.context(ada)) as session:
-                    return await session.run_round(work, report)
+            async def run(
+                *replies: dict[str, Any], text: str, who: Agent = ada, meta: Mapping[str, Any] | None = None
+            ) -> Outcome:
+                work = sandbox.round(who, say(text, *replies), environment=variables, timeout_s=120.0)
+                task = msgspec.structs.replace(sandbox.task(text), meta=dict(meta or {}))
+                async with backend.open(sandbox.context(who)) as session:
+                    return await session.run_round(replace(work, task=task), report)
 
             first = await run({"shell": "echo hi > hello.txt"}, {"text": "all done"}, text="remember teal")
             assert isinstance(first, Finished), first
@@ -80,6 +86,19 @@ async def test_it_works_goes_on_with_its_session_and_shows_what_it_does(agent: A
             if agent.finds_sessions:
                 assert second.session_id == first.session_id
                 assert "remember teal" in json.dumps(server.requests[-1], default=str)
+            table = {"fork": {"agent": "ada", "session_id": second.session_id}}
+            forked = await run({"text": "three"}, text="build it", who=ben, meta=table)
+            if agent.forks_sessions:
+                assert isinstance(forked, Finished), forked
+                assert forked.session_id != first.session_id
+                assert "remember teal" in json.dumps(server.model_requests[-1], default=str)
+                last = await run({"text": "four"}, text="go on")
+                assert isinstance(last, Finished)
+                assert last.session_id == first.session_id
+                assert "build it" not in json.dumps(server.model_requests[-1], default=str)
+            else:
+                assert isinstance(forked, Failed)
+                assert not forked.retryable
     assert report.problems == []
 
 

@@ -93,6 +93,23 @@ async def test_a_fork_can_be_forked(stage: Stage) -> None:
         assert text in asked(stage)
 
 
+async def test_codex_exec_forks_too(stage: Stage) -> None:
+    if stage.cli.kind != "codex":
+        pytest.skip("this is about one of its ways to run")
+    async with stage.session("ada", app_server=False) as ada:
+        first = await ada.run({"text": "noted", "usage": {"input": 50_000, "output": 100}}, say=SECRET)
+    async with stage.session("ben", app_server=False) as ben:
+        forked = await ben.run({"text": "done"}, task=fork_of(stage, "ada", first))
+        assert isinstance(forked, Finished), forked
+        assert SECRET in asked(stage)
+        assert forked.usage is not None
+        assert forked.usage.input_tokens < 50_000
+        again = await ben.run({"text": "again"}, say="and now")
+    assert isinstance(again, Finished)
+    assert again.session_id == forked.session_id
+    assert SECRET in asked(stage)
+
+
 async def test_after_a_kill_the_next_attempt_resumes_the_fork(stage: Stage) -> None:
     async with stage.session("ada") as ada:
         first = await ada.run({"text": "noted"}, say=SECRET)

@@ -23,6 +23,7 @@ from tinytown.model.messages import Informational
 from tinytown.plugin import load_plugins
 from tinytown.state import state_directory
 from tinytown.town import Town
+from tinytown_cli.session_forks import fork_table
 from tinytown_server.server import EmbeddedServer
 from tinytown_testing.models import ModelServer, Script
 
@@ -172,6 +173,41 @@ async def test_the_next_task_goes_on_in_the_session_of_the_one_before(site: Site
             second = await town.wait_for_task((await ada.assign(site.order("And now", {"text": "two"}))).id)
     assert [(first.state, first.result), (second.state, second.result)] == [("completed", "one"), ("completed", "two")]
     assert "Remember teal" in str(site.server.model_requests[-1]["body"])
+
+
+@pytest.fixture(params=["shared", "worktree", "boxed"])
+def forking(request: pytest.FixtureRequest, site: Site) -> Site:
+    """A town whose agents fork sessions: all in one directory, each task in its own worktree, or each in a box."""
+    if not site.cli.forks_sessions:
+        pytest.skip("it cannot fork sessions")
+    if request.param == "boxed":
+        boxed_site: Site = request.getfixturevalue("boxed")
+        return boxed_site
+    path = site.root / "tinytown.toml"
+    tables = tomlkit.parse(path.read_text()).unwrap()
+    tables["plugins"]["git"]["workspace"] = request.param
+    path.write_text(tomlkit.dumps(tables))
+    git(site.root, "commit", "-qam", "settings", "--allow-empty")
+    return site
+
+
+async def test_tasks_start_from_a_copy_of_another_agents_session(forking: Site) -> None:
+    site, secret = forking, "Remember the colour teal"
+    with trio.fail_after(DEADLINE_S):
+        async with site.town() as town:
+            ada, ben = await town.spawn("ada"), await town.spawn("ben")
+            designed = await town.wait_for_task((await ada.assign(site.order(secret, {"text": "noted"}))).id)
+            assert designed.state == "completed", designed.reason
+            await ada.wait_for_idle()
+            table = fork_table(await ada.info())
+            for number in range(2):
+                work = {"shell": f"pwd > {number}.txt && git add . && git commit -qm {number}"}
+                order = site.order(f"Build {number}", work, {"text": "built"})
+                built = await town.wait_for_task((await ben.assign(order, meta=table)).id)
+                assert (built.state, built.result) == ("completed", "built"), built.reason
+                assert secret in str(site.server.model_requests[-1]["body"])
+                assert f"Build {1 - number}" not in str(site.server.model_requests[-1]["body"])
+            assert (await ada.info()).session_id == table["fork"]["session_id"] != (await ben.info()).session_id
 
 
 async def test_a_kill_in_the_middle_of_a_round_loses_neither_its_task_nor_urgent_mail(site: Site) -> None:

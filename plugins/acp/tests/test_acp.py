@@ -46,6 +46,7 @@ class Desk:
     agent: Agent
     report: ReportRecorder = field(default_factory=ReportRecorder)
     environment: dict[str, str] = field(default_factory=dict[str, str])
+    timeout_s: float | None = 30.0
 
     @property
     def state(self) -> Path:
@@ -61,7 +62,7 @@ class Desk:
         with trio.fail_after(DEADLINE_S):
             async with backend.open(self.sandbox.context(agent)) as session:
                 script = f"<fake>{json.dumps(steps)}</fake>"
-                work = self.sandbox.round(agent, script, environment=self.environment, timeout_s=30.0)
+                work = self.sandbox.round(agent, script, environment=self.environment, timeout_s=self.timeout_s)
                 task = msgspec.structs.replace(work.task or self.sandbox.task("it"), meta=meta or {})
                 return await session.run_round(replace(work, task=task), self.report)
 
@@ -111,6 +112,14 @@ async def test_a_session_that_is_gone_is_begun_anew_in_the_same_round(desk: Desk
     assert isinstance(second, Finished)
     assert second.session_id != first.session_id
     assert second.text == "two"
+
+
+async def test_an_agent_that_stays_after_its_turn_is_ended(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tinytown_adapters.run_clock.LINGER_S", 0.3)
+    desk.timeout_s = None
+    outcome = await desk.run({"linger": 1000}, {"say": "done"})
+    assert isinstance(outcome, Finished)
+    assert outcome.text == "done"
 
 
 @pytest.mark.parametrize("forks", ["yes", "no"])

@@ -289,7 +289,7 @@ class CliSession(AgentSession, Generic[S]):
 
                     if isinstance(reader, Conversation):
                         async with processes.open(command, cwd=cwd, env=env, on_line=on_line, **options) as running:
-                            ended = await _converse(reader, running, spec.stdin)
+                            ended = await _converse(reader, running, spec.stdin, clock)
                     else:
                         ended = await processes.run(
                             command, cwd=cwd, env=env, on_line=on_line, stdin=spec.stdin, **options
@@ -419,7 +419,7 @@ class CliSession(AgentSession, Generic[S]):
         )
 
 
-async def _converse(reader: Conversation, running: RunningCommand, first: bytes | None) -> Exit:
+async def _converse(reader: Conversation, running: RunningCommand, first: bytes | None, clock: RunClock) -> Exit:
     """Let the reader converse with the CLI, after its `first` words, until either is done; how the CLI ended then."""
     async with trio.open_nursery() as nursery:
 
@@ -433,6 +433,7 @@ async def _converse(reader: Conversation, running: RunningCommand, first: bytes 
                 await running.send(first)
             await reader.converse(running)
             running.close_stdin()
+            clock.update_deadline()  # it may say nothing more, and linger
         await trio.sleep_forever()
     return await running.wait()
 

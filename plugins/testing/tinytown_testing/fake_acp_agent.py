@@ -7,12 +7,13 @@ is in the prompt, as a JSON list of steps between ``<fake>`` and ``</fake>``, or
     {"diff": [path, old, new]}  {"used": {..}}, usage of one answer
     {"ask": title}, a permission  {"call": method}, of the client  {"recall": true}, how much the session has heard
     {"stop": reason}  {"error": message}  {"exit": status}  {"die": last words}  {"sleep": seconds}  {"noise": line}
-    {"stubborn": word}, which no signal ends  {"late": text}, printed by a child when all is over
+    {"stubborn": word}, which no signal ends  {"late": text}, printed by a child when all is over  {"linger": seconds}
 
-Sessions are files in the directory STATE. FAKE_LOGIN=no: there is no login. FAKE_VERSION: of the protocol. FAKE_PRINT: the
-bytes of this file instead of anything else, and status 0.
+Sessions are files in the directory STATE. FAKE_LOGIN=no: there is no login. FAKE_FORKS=no: sessions cannot be forked.
+FAKE_VERSION: of the protocol. FAKE_PRINT: the bytes of this file instead of anything else, and status 0.
 """
 
+import atexit
 import json
 import os
 import re
@@ -93,6 +94,8 @@ def prompt(params: dict[str, Any]) -> dict[str, Any]:
             case "recall":
                 history = (state / session).read_text()
                 update("agent_message_chunk", content={"type": "text", "text": str(history.count("\n"))})
+            case "linger":
+                atexit.register(time.sleep, value)
             case "sleep":
                 time.sleep(value)
             case "stop":
