@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import tinytown
 import trio
+from tinytown.contracts import Finished
 from tinytown.errors import ConfigError, NotFound, Refused, UsageError
 from tinytown.kernel import running_kernel
 from tinytown.model.messages import Informational
@@ -14,6 +15,7 @@ from tinytown_api import NoAnswer, Town
 from tinytown_api.town import NewTask
 from tinytown_cli.town_registry import read_registry
 from tinytown_server.server import EmbeddedServer
+from tinytown_testing.scripted_backend import answers
 
 pytestmark = pytest.mark.usefixtures("deadline")
 
@@ -239,6 +241,20 @@ async def test_an_agent_may_not_write_settings(town: Town, monkeypatch: pytest.M
 
 
 # -- many tasks at once
+
+
+async def test_a_task_starts_from_a_copy_of_the_session_that_another_agent_has(town_dir, scripted_backend) -> None:
+    scripted_backend.script = answers(Finished(text="designed", session_id="s1"), Finished(text="built"))
+    async with town_dir.open() as core:
+        town = Town.of(core)
+        ada, ben = await town.spawn("ada"), await town.spawn("ben")
+        with pytest.raises(Refused, match="ada has no session"):
+            await ada.fork_session()
+        await town.wait_for_task((await ada.assign("design it")).id)
+        await ada.wait_for_idle()
+        task = await ben.assign("build it", meta=await ada.fork_session())
+        assert task.meta == {"fork": {"agent": "ada", "session_id": "s1"}}
+        assert (await town.wait_for_task(task.id)).result == "built"
 
 
 async def test_many_tasks_are_assigned_in_one_pipeline_and_once(town_dir) -> None:
