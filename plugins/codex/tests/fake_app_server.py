@@ -1,6 +1,7 @@
 """Speaks the protocol of Codex's app server as the real one was seen to: a script of its own, standard library only.
 
-The prompt says what happens in the turn: ``wait`` for mail during a command, ``ask`` for permission, ``fail``, or an answer.
+The prompt says what happens in the turn: ``wait`` for mail during a command, ``ask`` for permission, ``fail``
+(``at once``: before the model was asked), or an answer.
 """
 
 from __future__ import annotations
@@ -51,8 +52,9 @@ def turn(prompt: str, used: int, schema: Any) -> None:
     if "ask" in prompt:
         say(id=77, method="item/commandExecution/requestApproval", params={"command": "git push"})
         answer = hear()["result"]["decision"]
-    use(used + 100)
-    use(30, "thread-of-a-sub-agent")
+    if "at once" not in prompt:
+        use(used + 100)
+        use(30, "thread-of-a-sub-agent")
     if "fail" in prompt:
         kind = "cyberPolicy" if "refuse" in prompt else "internalServerError"
         error = {"message": "we are down", "codexErrorInfo": kind}
@@ -74,6 +76,8 @@ def main() -> None:
                 say(id=heard["id"], error={"code": -32600, "message": "no rollout found for thread id"})
             case "thread/start" | "thread/resume" | "thread/fork":
                 used = 0 if heard["method"] == "thread/start" else 1000
+                if used:
+                    use(used)
                 say(id=heard["id"], result={"thread": {"id": THREAD}})
             case "turn/start":
                 say(id=heard["id"], result={"turn": {"id": TURN}})

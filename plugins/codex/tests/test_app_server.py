@@ -54,6 +54,15 @@ async def test_a_turn_ends_with_its_answer_its_thread_and_what_all_threads_consu
     assert (again.session_id, again.usage.input_tokens) == ("thread-1", 1000 + 100 - 100 + 30)
 
 
+async def test_a_resumed_thread_that_fails_at_once_is_not_charged_for_its_former_turns(sandbox: Sandbox) -> None:
+    agent = sandbox.agent(cli="codex")
+    await play(sandbox, "do it", agent=agent)
+    report = ReportRecorder()
+    outcome = await play(sandbox, "fail at once", report, agent)
+    assert isinstance(outcome, RateLimited)
+    assert report.used == []
+
+
 def rollout(session_id: str, parent: str = "", used: int = 0) -> str:
     """A session's file as Codex writes it, in the middle of its next line."""
     meta = {"type": "session_meta", "payload": {"id": session_id, **({"forked_from_id": parent} if parent else {})}}

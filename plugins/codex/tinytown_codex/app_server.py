@@ -196,6 +196,8 @@ class AppServerReader(JsonRpcReader):
             output_tokens=total.count("outputTokens"),
             cached_tokens=total.count("cachedInputTokens"),
         )
+        if not self._thread_id:  # what a resumed thread had consumed before; it may come ahead of the thread's id
+            return
         own = self._by_thread.get(self._thread_id, self._before)
         self.state.session_used = own
         used = [usage_since(own, self._before)]
