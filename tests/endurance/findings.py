@@ -63,7 +63,8 @@ def bills(
 ) -> tuple[list[Bill], list[str]]:
     """What each agent's rounds cost by both sides, and what is wrong with it.
 
-    A finished round of a CLI that reports its usage has all of its answers booked, perhaps with what the CLI asked aside.
+    A finished round of a CLI that reports its usage has all of its answers booked, perhaps with what the CLI asked aside or
+    what was begun and cut off.
     Answers to rounds that did not finish, or that were lost with their kernel (``not recorded``), may be missing, or be booked
     with a later round of the same session.
     """
@@ -71,27 +72,26 @@ def bills(
     wrong: list[str] = []
     ordered = sorted(records, key=_span)
     for seat in seats:
-        given = [each for each in asked if each.agent == seat.name and each.answered]
-        left, asides = (sorted(each.at for each in given if each.aside is aside) for aside in (False, True))
+        mine = [each for each in asked if each.agent == seat.name]
+        left = sorted(each.at for each in mine if each.answered and not each.aside)
+        asides = sorted(each.at for each in mine if each.aside)
         totals: dict[str, list[int]] = {}
-        carried = 0  # answered, and not booked yet
+        carried = 0  # may be booked, and is not yet
         for record in (each for each in ordered if each.agent == seat.name):
             began, ended = _span(record)
             lost = sum(at < began for at in left)
             answered = sum(began <= at <= ended for at in left)
-            aside = sum(began <= at <= ended for at in asides)
-            left = [at for at in left if at > ended]
             totals.setdefault("not recorded", [0, 0, 0])[1] += lost
-            carried += lost
+            carried += lost + sum(at <= ended for at in asides)
+            left, asides = ([at for at in times if at > ended] for times in (left, asides))
             usage = record.usage or {}
             booked, rest = divmod(int(usage.get("input_tokens") or 0), INPUT_TOKENS)
-            if rest or int(usage.get("output_tokens") or 0) != booked * OUTPUT_TOKENS:
+            if rest or not booked <= int(usage.get("output_tokens") or 0) <= booked * OUTPUT_TOKENS:
                 wrong.append(f"{seat.name} {record.round_id}: {dict(usage)} is no number of answers")
             least = answered if record.outcome == "finished" and seat.counts else 0
-            if not least <= booked <= answered + aside + carried:
+            if not least <= booked <= answered + carried:
                 wrong.append(
-                    f"{seat.name} {record.round_id} {record.outcome}: {answered} answers and {aside} asides,"
-                    f" {carried} before, {booked} booked"
+                    f"{seat.name} {record.round_id} {record.outcome}: {answered} answers, {carried} before, {booked} booked"
                 )
             carried = max(0, carried + answered - booked)
             for index, number in enumerate((1, answered, booked)):

@@ -42,8 +42,8 @@ _TRIES = 8  # of a step whose tool fails
 class Asked:
     """A request of a model: by whom, when, the words that were new in it, and whether all of its answer was sent.
 
-    `what` is for whoever looks for a cause. `aside`: it offered no tools though the CLI has some, as those for titles do; some
-    CLIs leave them out of what they report.
+    `what` is for whoever looks for a cause. `aside`: a CLI may leave it out of what it reports, as it offered no tools though
+    the CLI has some (those for titles do), or count it, as an answer was begun and cut off.
     """
 
     agent: str
@@ -119,6 +119,9 @@ class Models(Script):
     def choose(self, request: ModelRequest) -> Reply:
         with self._guard:
             reply = self.trouble or self._answer(request)
+        seat = whose(self._seats, request.api, request.model)
+        if _is_cut(reply) and not (request.streams and seat and seat.sees_cuts):
+            reply = {"drop": "start"}
         return {**reply, "usage": {"input": INPUT_TOKENS, "output": OUTPUT_TOKENS}}
 
     def _answer(self, request: ModelRequest) -> Reply:
@@ -185,7 +188,7 @@ class Models(Script):
                 self.strangers.append(f"{entry['api']} {entry['model']}")
             agent = seat.name if seat else ""
             new = frozenset(word for word in words if (agent, word) not in self.seen)
-            aside = bool(seat and seat.has_shell and not entry["tools"])
+            aside = _is_cut(reply) or bool(seat and seat.has_shell and not entry["tools"])
             self.asked.append(Asked(agent, time.time(), new, what, aside))
             return len(self.asked)
 
@@ -196,6 +199,11 @@ class Models(Script):
             asked.answered = True
             for word in asked.words:
                 self.seen.setdefault((asked.agent, word), time.time())
+
+
+def _is_cut(reply: Reply) -> bool:
+    """Whether an answer begins and does not come to its end."""
+    return "stream" in (reply.get("drop"), reply.get("hang"))
 
 
 def _tool(name: str, **given: str) -> Reply:

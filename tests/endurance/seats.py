@@ -30,7 +30,8 @@ class Seat:
     """An agent, its CLI, and how its requests are told from those of the others: by protocol, and by model within one.
 
     `has_shell`: its models run commands; `sees_tools`: they are shown the town's tools; `takes_mail`: also in the middle of a
-    round; `counts`: the CLI reports all that a round used.
+    round; `counts`: the CLI reports all that a round used; `sees_cuts`: it takes no answer
+    that was cut off for a whole one.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Seat:
     sees_tools: bool = True
     takes_mail: bool = False
     counts: bool = True
+    sees_cuts: bool = True
 
 
 def _seat(name: str, cli: RealCli, api: str, model: str = "") -> Seat:
@@ -90,6 +92,7 @@ SEATS = (
         _qwen_tables,
         sees_tools=QWEN.shows_tools,
         counts=False,
+        sees_cuts=False,
     ),
 )
 

@@ -68,6 +68,7 @@ def test_a_letter_that_comes_while_its_round_runs_is_seen_in_the_middle_of_it() 
         ([record(10, 20, booked=3)], asked(11, 12), True),
         ([record(10, 20, booked=2)], asked(11) + asked(12, answered=False), True),
         ([record(10, 20, booked=2)], asked(11) + asked(12, aside=True), False),
+        ([record(10, 20, booked=2)], asked(11) + asked(12, aside=True, answered=False), False),
         ([record(10, 20, booked=1, outcome="lost")], asked(11, 12), False),
         ([record(10, 20, outcome="lost", usage=None), record(30, 40, booked=2)], asked(11, 31), False),
         ([record(30, 40, booked=2)], asked(11, 31), False),
@@ -80,6 +81,7 @@ def test_a_letter_that_comes_while_its_round_runs_is_seen_in_the_middle_of_it() 
         "too much",
         "an answer that was cut off",
         "what it asked aside",
+        "what was begun",
         "lost before its end",
         "a lost round is booked with the next",
         "so is one whose kernel was killed",
@@ -176,6 +178,8 @@ def test_while_the_model_is_in_trouble_everybody_gets_it() -> None:
     models = Models(SEATS, "sh work", set())
     models.trouble = {"status": 529}
     assert models.choose(conversation(("user", "[[task 7 1 - -]]")))["status"] == 529
+    models.trouble = {"drop": "stream"}  # what does not stream has no middle
+    assert models.choose(conversation(("user", "[[task 7 1 - -]]")))["drop"] == "start"
 
 
 def test_a_word_counts_as_seen_once_its_request_was_answered() -> None:
