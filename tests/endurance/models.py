@@ -42,8 +42,8 @@ _TRIES = 8  # of a step whose tool fails
 class Asked:
     """A request of a model: by whom, when, the words that were new in it, and whether all of its answer was sent.
 
-    `what` is for whoever looks for a cause. `aside`: a CLI may leave it out of what it reports, as it offered no tools though
-    the CLI has some (those for titles do), or count it, as an answer was begun and cut off.
+    `what` is for whoever looks for a cause. `aside`: a CLI may leave it out of what it reports, as titles and the words of
+    commits, or count it, as an answer that was begun and cut off.
     """
 
     agent: str
@@ -188,7 +188,7 @@ class Models(Script):
                 self.strangers.append(f"{entry['api']} {entry['model']}")
             agent = seat.name if seat else ""
             new = frozenset(word for word in words if (agent, word) not in self.seen)
-            aside = _is_cut(reply) or bool(seat and seat.has_shell and not entry["tools"])
+            aside = _is_cut(reply) or bool(seat and _is_aside(seat, entry))
             self.asked.append(Asked(agent, time.time(), new, what, aside))
             return len(self.asked)
 
@@ -199,6 +199,11 @@ class Models(Script):
             asked.answered = True
             for word in asked.words:
                 self.seen.setdefault((asked.agent, word), time.time())
+
+
+def _is_aside(seat: Seat, entry: Mapping[str, Any]) -> bool:
+    """Whether a request offers no tools of a CLI that has some, or is for a smaller model: those of titles and commits."""
+    return (seat.has_shell and not entry["tools"]) or entry["model"] != (seat.model or entry["model"])
 
 
 def _is_cut(reply: Reply) -> bool:

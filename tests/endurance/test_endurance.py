@@ -189,5 +189,9 @@ def test_a_word_counts_as_seen_once_its_request_was_answered() -> None:
     assert models.seen == {}
     models.note_answered(number)
     assert models.seen["ada", "letter-7"] <= time.time()
+    models.note({**entry, "tools": []})
+    models.note({**entry, "api": FAY.api, "model": FAY.model, "tools": []})
+    models.note({**entry, "api": FAY.api, "model": f"{FAY.model}-mini", "tools": []})
+    assert [each.aside for each in models.asked] == [False, True, False, True]
     assert models.note({"api": "chat", "model": "no such model", "tools": [], "reply": {"text": "ok"}, "body": {}})
     assert models.strangers == ["chat no such model"]
