@@ -134,6 +134,10 @@ CASES: Mapping[str, tuple[Case, frozenset[str]]] = {
         lambda at: administration.set_task_meta(at.make.keys, at.ids["ada"], "formula", {}),
         NOBODY,
     ),
+    "task_meta of a plugin that is not listed, removed": (
+        lambda at: administration.set_task_meta(at.make.keys, at.ids["ada"], "formula", None),
+        NOBODY,
+    ),
     "task_hold its own": (lambda at: administration.hold_task(at.make.keys, at.ids["ada"], reason="x"), EVERYBODY),
     "task_hold a free one": (
         lambda at: administration.hold_task(at.make.keys, at.ids["other"], reason="x"),

@@ -247,10 +247,20 @@ async def test_a_task_that_nobody_could_read_is_refused(town_dir: TownDirectory,
 async def test_a_table_beside_a_task_that_nobody_could_read_is_refused(town_dir: TownDirectory) -> None:
     async with open_round(town_dir) as round_:
         id_ = round_.tasks["ada"].id
-        for name, text in (("beads", "no JSON"), ("beads", "[" * 100_000), ("formula", "{}"), ("a:b", "{}")):
+        beads = (("beads", "no JSON"), ("beads", "[" * 100_000))
+        for name, text in (*beads, ("formula", "{}"), ("formula", ""), ("a:b", "{}"), ("a:b", "")):
             await refused(round_, "task_meta", id_, name, text)
         await refused(round_, "plugin_set", new_id(), "beads", "x", "no JSON", "0", "")
         assert (await round_.town.task(id_)).meta == {}
+
+
+async def test_a_round_does_not_free_its_task_from_what_its_result_has_to_fit(town_dir: TownDirectory) -> None:
+    async with open_round(town_dir) as round_:
+        id_, keys, schema = round_.tasks["ada"].id, round_.operations.keys, {"schema": {"type": "object"}}
+        await round_.town.run(administration.set_task_meta(keys, id_, "results", schema))
+        await round_.refused(administration.set_task_meta(keys, id_, "results", {}))
+        await round_.refused(administration.set_task_meta(keys, id_, "results", None))
+        assert (await round_.town.task(id_)).meta == {"results": schema}
 
 
 @pytest.mark.parametrize(

@@ -219,6 +219,7 @@ async def edit(caller: Caller, arguments: Words) -> Words:
 async def set_table(caller: Caller, arguments: Words) -> Words:
     """task, name, JSON or nothing: what a plugin keeps beside a task"""
     reference, name, text = arguments
+    check_plugin_data(caller, name.decode())  # to remove one says as much as to write one
     table = _table(caller, f"meta:{name.decode()}", text.decode()) if text else None
     (id_,) = await change(caller, [reference])
     check_word("table name", name.decode())
