@@ -294,7 +294,7 @@ class Workspace(Protocol):
 
         Called once each time that a task finishes, and again only if this raised or the kernel ended before it was done; one
         call at a time on each host. A deleted task counts as cancelled, and is as it was when it was opened. `directory` is
-        what `open` gave last; None if the last round of the task was on another host.
+        what `open` gave last; None if the last round of the task was on another host. Raises: Refused if it cannot be now.
         """
 
 

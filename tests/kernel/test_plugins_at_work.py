@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import trio
 from tinytown.contracts import Disposition, Failed, Finished, Gate, Service, Verdict, WorkContext, Workspace
+from tinytown.errors import Refused
+from tinytown.kernel import workspaces
 from tinytown.model.tasks import Task
 from tinytown_cli import administration
 from trio_util import AsyncValue
@@ -102,16 +104,17 @@ async def test_the_environment_of_a_round_has_what_plugins_add(town_dir, scripte
 class Settling(Shed):
     """A workspace that notes what it settles, after it has failed as often as it has to."""
 
-    def __init__(self, directory: Path, failures: int = 0) -> None:
+    def __init__(self, directory: Path, failures: int = 0, error: Exception | None = None) -> None:
         super().__init__("settling", directory)
         self.failures = failures
+        self.error = error or RuntimeError("cannot merge")
         self.settled: list[tuple[WorkContext, str, Path | None]] = []
         self.count: AsyncValue[int] = AsyncValue(0)
 
     async def settle(self, work: WorkContext, disposition: Disposition, directory: Path | None) -> None:
         if self.failures:
             self.failures -= 1
-            raise RuntimeError("cannot merge")
+            raise self.error
         self.settled.append((work, disposition, directory))
         self.count.value = len(self.settled)
 
@@ -178,6 +181,21 @@ async def test_what_a_kernel_could_not_settle_the_next_one_does(town_dir, script
         await settling.count.wait_value(lambda count: count == 1)
         work, disposition, directory = settling.settled[0]
         assert (work.task.id, disposition, directory) == (task.id, "completed", tmp_path)
+
+
+async def test_a_workspace_that_cannot_settle_a_task_now_is_not_at_fault(
+    town_dir, scripted_backend, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setattr(workspaces, "_RETRY_S", 0.1)
+    settling = Settling(tmp_path, failures=2, error=Refused("the worktree is in use"))
+    scripted_backend.workspaces = [settling]
+    async with town_dir.open() as town:
+        agent = await town.spawn("ada")
+        await town.wait_for_task((await agent.assign("do it")).id)
+        await settling.count.wait_value(lambda count: count == 1)
+        assert settling.failures == 0
+        events = await town.run(town.operations.latest_events(100))
+        assert not [event for event in events if event.type == "plugin_reported"]
 
 
 async def test_a_task_that_was_reopened_is_settled_again_and_a_deleted_one_as_cancelled(

@@ -8,7 +8,7 @@ import re
 import shutil
 import signal
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -181,6 +181,31 @@ async def test_the_next_round_goes_on_with_the_session(stage: Stage) -> None:
         assert (
             second.usage.output_tokens < first.usage.output_tokens + 100
         )  # it is that of the round, not of the session
+
+
+async def test_a_round_that_its_service_comes_too_late_for_is_not_answered_without_its_prompt(stage: Stage) -> None:
+    """Auggie, started while nothing listens, waits and then asks its model without the prompt."""
+    async with stage.session() as agent:
+        first = await agent.run({"text": "one"})
+    assert isinstance(first, Finished)
+    port, outcomes = stage.server.port, list[Outcome]()
+    stage.server.__exit__()  # nothing listens there any more
+
+    async def run() -> None:
+        async with stage.session(patience_s=20.0) as agent:
+            outcomes.append(await agent.run({"text": "two"}, say="remember the colour teal"))
+
+    with ExitStack() as late:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run)
+            await trio.sleep(4.0)
+            script = stage.server.script
+            stage.server = late.enter_context(ModelServer(port=port))
+            stage.server.script = script
+    if isinstance(outcomes[0], Finished):
+        assert "the colour teal" in asked(stage)
+    else:
+        assert isinstance(outcomes[0], RateLimited)  # no attempt of its task
 
 
 async def test_mail_reaches_the_model_while_a_tool_is_at_work(stage: Stage) -> None:

@@ -16,7 +16,7 @@ import msgspec
 import trio
 
 from tinytown.contracts import Disposition, Purpose, WorkContext, Workspace
-from tinytown.errors import NotFound
+from tinytown.errors import NotFound, Refused
 from tinytown.files import replace_file
 from tinytown.kernel.context import KernelContext
 from tinytown.model.agents import Agent
@@ -136,6 +136,8 @@ class WorkspaceSettler:
         try:
             with context.call(workspace), context.processes.clock.fail_after(limit_s):
                 await workspace.settle(work, disposition, Path(opened.directory) if here else None)
+        except Refused:  # not now
+            return False
         except Exception as error:  # a workspace may raise anything; its other tasks are settled
             what = f"workspace {workspace.name}"
             await context.report_fault(workspace, what, error, consequence=f"retried in {_RETRY_S:.0f} s")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,36 @@ async def test_tools_of_the_town_that_did_not_start_are_told() -> None:
     for text in ("🔌 Waiting for 2 MCP server(s)", "   ✅ other", "❌ other (failed)", "   ❌ town (failed)", "more"):
         reader.read(Line("stdout", text, cut=False))
     assert recorder.lines == ["warning: the town's tools are unavailable: MCP server failed", "more"]
+
+
+WARNING = "Warning: Could not fetch tenant MCP server configurations: fetch failed (ECONNREFUSED: connect ECONNREFUSED)"
+
+
+@pytest.mark.parametrize(
+    ("stderr", "asked", "failure"),
+    [
+        (WARNING, "", "unreachable"),
+        (WARNING, "do it", None),
+        (WARNING, None, "unreachable"),
+        ("Warning: Could not fetch tenant MCP server configurations: HTTP error: 403", "", None),
+        ("", "", None),
+    ],
+)
+async def test_an_answer_to_a_prompt_that_was_never_asked_is_none(
+    tmp_path: Path, stderr: str, asked: str | None, failure: str | None
+) -> None:
+    if asked is not None:
+        sessions = tmp_path / "state" / "sessions"
+        sessions.mkdir(parents=True)
+        turns = [{"exchange": {"request_message": text, "response_text": "noted"}} for text in ("before", asked)]
+        (sessions / "s1.json").write_text(json.dumps({"sessionId": "s1", "chatHistory": turns}))
+    state = RunState(ReportRecorder())
+    reader = AuggieAdapter().reader(state, request(tmp_path, has_own_state=True))
+    reader.read(Line("stderr", stderr, cut=False))
+    record = {"type": "result", "subtype": "success", "result": "noted", "session_id": "s1", "num_turns": 0}
+    reader.read(Line("stdout", json.dumps(record), cut=False))
+    assert (state.failure.kind if state.failure else None) == failure
+    assert state.session_id == "s1"
 
 
 def test_what_is_set_is_what_it_is_called_with(tmp_path: Path) -> None:

@@ -6,12 +6,13 @@ Source: ``auggie --help``, checked by running version 0.36.0.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, ClassVar
 
 import msgspec
 from tinytown_adapters import CliAdapter, CliSettings, CommandSpec, Permissions, RunRequest, RunState
 
-from tinytown_auggie.reader import AuggieReader
+from tinytown_auggie.reader import AuggieReader, was_asked
 
 _PROMPT_FILE = "prompt.md"
 _MCP_FILE = "town-mcp.json"
@@ -84,4 +85,10 @@ class AuggieAdapter(CliAdapter[Settings]):
         )
 
     def reader(self, state: RunState, request: RunRequest[Settings]) -> AuggieReader:
-        return AuggieReader(state, request.tools.name if request.tools else "")
+        home = Path(request.environment.get("HOME", "~")).expanduser()
+        sessions = (request.state_directory if request.has_own_state else home / ".augment") / "sessions"
+
+        def asked(session_id: str) -> bool:
+            return was_asked(sessions / f"{Path(session_id).name}.json", request.prompt)
+
+        return AuggieReader(state, request.tools.name if request.tools else "", asked)

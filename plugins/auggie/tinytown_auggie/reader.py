@@ -7,22 +7,55 @@ standard error alone; without any record it has failed, whatever its status.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from pathlib import Path
 
+import msgspec
 from tinytown.process import Exit, Line
-from tinytown_adapters import JsonLinesReader, Record, RunState, failure_of
+from tinytown_adapters import Failure, JsonLinesReader, Record, RunState, failure_of, read_agent_file
 
 #: How it lists its MCP servers, before it begins on one stream or after its end on the other.
 _SERVER = re.compile(r"\s*(?P<sign>🔌|✅|❌)\s+(?P<name>Waiting for|[\w-]+( \(failed\))?$)")
+#: What it says when it starts while its service cannot be reached. It then waits, and may ask its model without the prompt.
+_STARTED_ALONE = re.compile(r"Warning: Could not fetch .*\bfetch failed\b")
+_LONGEST_SESSION_BYTES = 256 * 1024 * 1024
+
+
+class _Exchange(msgspec.Struct):
+    request_message: str = ""
+
+
+class _Turn(msgspec.Struct):
+    exchange: _Exchange = msgspec.field(default_factory=_Exchange)
+
+
+class _Session(msgspec.Struct, rename="camel"):
+    chat_history: tuple[_Turn, ...] = ()
+
+
+def was_asked(session: Path, prompt: str) -> bool:
+    """Whether Auggie's file of a session has an exchange with this prompt: else its model has not seen it."""
+    try:
+        turns = msgspec.json.decode(read_agent_file(session, _LONGEST_SESSION_BYTES), type=_Session).chat_history
+    except (OSError, ValueError):
+        return False
+    return any(prompt.strip() in turn.exchange.request_message for turn in turns)
 
 
 class AuggieReader(JsonLinesReader):
-    """One run of Auggie. `tools_name` is what the town's MCP server was called, empty without one."""
+    """One run of Auggie. `tools_name` is what the town's MCP server was called, empty without one; `was_asked` says of a
+    session's id whether the model was asked the prompt there."""
 
-    def __init__(self, state: RunState, tools_name: str = "") -> None:
+    def __init__(
+        self, state: RunState, tools_name: str = "", was_asked: Callable[[str], bool] = lambda _: True
+    ) -> None:
         super().__init__(state)
         self._tools_name = tools_name
+        self._was_asked = was_asked
+        self._started_alone = False
 
     def read(self, line: Line) -> None:
+        self._started_alone |= line.stream == "stderr" and bool(_STARTED_ALONE.match(line.text))
         found = _SERVER.match(line.text)
         if found is None:
             super().read(line)
@@ -36,6 +69,10 @@ class AuggieReader(JsonLinesReader):
         text = record.text("result")
         if record.flag("is_error") or record.text("subtype") not in ("", "success"):
             self.state.fail(failure_of(text or record.text("subtype")))
+            self.state.finish()
+        elif self._started_alone and not self._was_asked(record.text("session_id")):
+            reason = "its service could not be reached when it started, and its model was asked without the prompt"
+            self.state.fail(Failure(kind="unreachable", reason=reason))
             self.state.finish()
         else:
             self.state.add_text(text)
