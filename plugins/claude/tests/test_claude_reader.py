@@ -99,6 +99,34 @@ async def test_a_resumed_session_pays_for_what_is_new(before: Usage, record: dic
     assert state.used == expected
 
 
+def since(tokens: int, cost_usd: float, basis: str = "list") -> dict[str, Any]:
+    model = {"inputTokens": tokens, "outputTokens": 1, "costUSD": cost_usd, "costBasis": basis}
+    return {"model_usage_since_last_result": {"a-model": model}}
+
+
+async def test_totals_that_lack_a_killed_run_of_the_session_are_not_charged_whole() -> None:
+    state = RunState(ReportRecorder())
+    before = Usage(input_tokens=140, cost_usd=1.0)  # as its messages said, of runs that were killed, too
+    ClaudeReader(state, used_before=before).on_record(Record(result(150, 1.5, 50) | since(50, 0.5)))
+    assert state.used == Usage(input_tokens=50, output_tokens=1, cost_usd=0.5)
+    assert state.session_used is not None
+    assert state.session_used.input_tokens == 150
+
+
+async def test_two_turns_of_a_run_are_charged_together() -> None:
+    state = RunState(ReportRecorder())
+    reader = ClaudeReader(state, used_before=Usage(input_tokens=100, cost_usd=1.0))
+    reader.on_record(Record(result(150, 1.5, 50) | since(50, 0.5)))
+    reader.on_record(Record(result(180, 1.75, 30) | since(30, 0.25)))
+    assert state.used == Usage(input_tokens=80, output_tokens=2, cost_usd=0.75)
+
+
+async def test_a_turn_with_a_price_that_is_guessed_has_none() -> None:
+    state = RunState(ReportRecorder())
+    ClaudeReader(state).on_record(Record(result(60, 0.5, 60, basis="unknown") | since(60, 0.5, "unknown")))
+    assert state.used == Usage(input_tokens=60, output_tokens=2, cost_usd=None)
+
+
 async def test_the_total_of_a_session_that_was_cut_off_is_what_its_messages_say() -> None:
     state = RunState(ReportRecorder())
     reader = ClaudeReader(state, used_before=Usage(input_tokens=100, cost_usd=1.0))

@@ -8,7 +8,7 @@ shown to the model with the next result of a tool, or opens another turn; it is 
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from uuid import uuid4
 
@@ -50,6 +50,7 @@ class ClaudeReader(JsonLinesReader):
         self._tools_name = tools_name
         self._before = used_before or Usage()
         state.session_used = used_before
+        self._since: list[Usage] = []  # what each turn has consumed, where it says so
         self._used: dict[str, Usage] = {}  # by message: its records repeat what it has consumed
         self._refused_until: float | None = (
             None  # by the limits of a subscription, in seconds since 1970; 0 if not said
@@ -160,10 +161,12 @@ class ClaudeReader(JsonLinesReader):
 
     def _result(self, record: Record, subtype: str) -> None:
         state = self.state
+        if models := record.record("model_usage_since_last_result"):
+            self._since.append(_total(models, sum(each.number("costUSD") or 0.0 for each in models.values())))
         if record.record("usage") or record.record("modelUsage"):
             self._use(record)
-        if models := list(record.record("model_usage_since_last_result").values()):
-            cost_usd = sum(each.number("costUSD") or 0.0 for each in models)
+        if self._since:
+            cost_usd = _added(self._since).cost_usd
             state.set_usage(msgspec.structs.replace(state.used or Usage(), cost_usd=cost_usd))
         for denial in record.records("permission_denials"):
             tool, about = denial.text("tool_name"), denial.brief("tool_input", keys=_ABOUT)
@@ -193,13 +196,17 @@ class ClaudeReader(JsonLinesReader):
             own = _sum(self._used)
         total = _total(record.record("modelUsage"), cost_usd)
         before = self._before
-        # Until 2.1.197 the totals were those of the run: less than what the session had, with this run, consumed.
-        if total.input_tokens < before.input_tokens + own.input_tokens or (cost_usd or 0.0) < (before.cost_usd or 0.0):
-            before = Usage()
+        # Until 2.1.197 the totals were those of the run; later ones lack what runs of the session had consumed that were killed.
+        lacks = total.input_tokens < before.input_tokens + own.input_tokens or (cost_usd or 0.0) < (
+            before.cost_usd or 0.0
+        )
         if total.input_tokens < own.input_tokens:
             total = msgspec.structs.replace(own, cost_usd=cost_usd)
         self.state.session_used = total
-        self.state.set_usage(usage_since(total, before))
+        if lacks and self._since:
+            self.state.set_usage(_added(self._since))
+        else:
+            self.state.set_usage(usage_since(total, Usage() if lacks else before))
 
     def _failure(self, record: Record, subtype: str, text: str) -> Failure:
         if subtype in _LIMITS:
@@ -239,6 +246,17 @@ def _total(by_model: Record, cost_usd: float | None) -> Usage:
         output_tokens=sum(each.count("outputTokens") for each in models),
         cached_tokens=cached,
         cost_usd=None if guessed else cost_usd,
+    )
+
+
+def _added(parts: Sequence[Usage]) -> Usage:
+    """What several turns have consumed; no price if one of them has none."""
+    prices = [each.cost_usd for each in parts]
+    return Usage(
+        input_tokens=sum(each.input_tokens for each in parts),
+        output_tokens=sum(each.output_tokens for each in parts),
+        cached_tokens=sum(each.cached_tokens for each in parts),
+        cost_usd=None if None in prices else sum(filter(None, prices)),
     )
 
 
