@@ -7,6 +7,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from tinytown_cli.kernel_process import READY_TIMEOUT_S
 from tinytown_testing.shell import Shell
 
 INSIDE = ["unshare", "--pid", "--fork", "--mount-proc"]
+END_TIMEOUT_S = 10.0
 
 
 @contextmanager
@@ -36,8 +38,19 @@ def contained(tt: Shell, before: str = "") -> Iterator[subprocess.Popen[bytes]]:
             assert os.read(reading, 1) == b"1", f"no kernel within {READY_TIMEOUT_S} s"
             yield outer
         finally:
+            inits = children(outer.pid) if outer.poll() is None else []
             outer.send_signal(signal.SIGKILL)
             os.close(reading)
+            until = time.monotonic() + END_TIMEOUT_S
+            while any(map(is_alive, inits)) and time.monotonic() < until:
+                time.sleep(0.01)  # it ends with all processes of its namespace
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
 
 
 def children(pid: int) -> list[int]:

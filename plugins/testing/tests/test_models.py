@@ -163,6 +163,9 @@ def test_only_a_request_whose_answer_was_sent_whole_counts_as_answered(server: M
     for stream in (True, False):
         if stream or api != "augment":
             ask(server, api, "hello", stream=stream)
+    until = time.monotonic() + TIMEOUT_S
+    while "answered" not in server.model_requests[-1] and time.monotonic() < until:
+        time.sleep(0.01)  # it is noted once the client has it
     answered = [each.get("answered") for each in server.model_requests]
     assert answered == [None] * len(troubles) + [usage] * (len(answered) - len(troubles))
     assert usage in answered
