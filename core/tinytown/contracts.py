@@ -246,7 +246,8 @@ class AgentBackend(Protocol):
     `kind` is the word that ``--cli`` takes. `account` names what agents share with their vendor: when a round is rate limited,
     all agents of the account wait; empty, the kind is an account of its own. `offers_town_tools`: whether its sessions offer the
     town's tools (MCP), so that prompts name these, in a text like ``town_{}``, and not ``tt``; None: its models run nothing.
-    `own_profiles` it enforces itself where no sandbox is installed; `state_paths` it writes outside of the workspace.
+    `own_profiles` it enforces itself where no sandbox is installed; `state_paths` it writes outside of the workspace. A task with
+    one of `single_tables` beside it shares no round with others.
     """
 
     kind: str
@@ -254,6 +255,7 @@ class AgentBackend(Protocol):
     offers_town_tools: bool | str | None = False
     own_profiles: Sequence[Permissions] = ()
     state_paths: Sequence[Path] = ()
+    single_tables: Sequence[str] = ()
 
     def open(self, context: AgentContext) -> AbstractAsyncContextManager[AgentSession]:
         """A session for one agent. Nothing is started before it is entered; leaving it leaves nothing.

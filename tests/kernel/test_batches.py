@@ -119,14 +119,15 @@ async def test_the_role_decides_before_the_kind_and_a_last_attempt_is_alone(
     assert len(scripted_backend.rounds[0].tasks) == size
 
 
-async def test_a_task_that_starts_in_a_session_of_its_own_shares_no_round(town_dir, scripted_backend) -> None:
+async def test_a_task_with_a_table_that_its_backend_needs_alone_shares_no_round(town_dir, scripted_backend) -> None:
     town_dir.configure(BATCH)
+    scripted_backend.backends[0].single_tables = ("alone",)
     async with town_dir.open() as town:
         await town.spawn("ada")
-        await assign(town, "ada", "a", "b")
-        fork = {"fork": {"agent": "ben", "session_id": "s1"}}
-        await town.add_task("c", agent="ada", task_id="c", meta=fork)
-        await town.add_task("d", agent="ada", task_id="d", meta=fork)
+        await assign(town, "ada", "a")
+        await town.add_task("b", agent="ada", task_id="b", meta={"another": {}})
+        await town.add_task("c", agent="ada", task_id="c", meta={"alone": {}})
+        await town.add_task("d", agent="ada", task_id="d", meta={"alone": {}})
         scripted_backend.script = reporting(town)
         await resume(town, "ada")
         for word in "abcd":

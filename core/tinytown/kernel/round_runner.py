@@ -218,12 +218,12 @@ class RoundRunner:
         return False
 
     async def _is_single(self, task: Task) -> bool:
-        """Whether a task shares no round: it may end its kernel, fail with others for good, has a workspace or a session."""
-        config = self._town.config
+        """Whether a task shares no round: it may end its kernel, fail with others for good, or has a workspace or such a table."""
+        config, tables = self._town.config, self._backend.single_tables if self._backend else ()
         most = min(config.round.max_attempts, config.limits.max_deliveries)
         with suppress(PluginFaulty):
-            claimed = await claiming(self._context, self.agent, task) is not None
-            return claimed or "fork" in task.meta or task.lost >= _LOST_TOGETHER or task.attempts + 1 >= most
+            alone = any(name in task.meta for name in tables) or await claiming(self._context, self.agent, task)
+            return bool(alone) or task.lost >= _LOST_TOGETHER or task.attempts + 1 >= most
         return True
 
     async def _outcome(self, work: _Work) -> Outcome:

@@ -38,7 +38,7 @@ from tinytown.process import Exit, Line, RunningCommand, RunOptions
 
 from tinytown_adapters.adapter import CliAdapter, RunRequest
 from tinytown_adapters.environment import cli_environment, inherited
-from tinytown_adapters.forks import SessionNotForked, SessionSource, prompt_after_fork, source_of
+from tinytown_adapters.forks import TABLE, SessionNotForked, SessionSource, prompt_after_fork, source_of
 from tinytown_adapters.masked_log import open_masked_log
 from tinytown_adapters.outcomes import (
     FixHints,
@@ -87,6 +87,7 @@ class CliBackend(AgentBackend, Generic[S]):
         without_tools = False if adapter.runs_commands else None
         self.offers_town_tools = adapter.tool_names if self.uses_town_tools(os.environ) else without_tools
         self.forks_sessions = adapter.forks_sessions
+        self.single_tables = (TABLE,)
         self.own_profiles = adapter.permissions_offered if adapter.has_own_sandbox() else ()
         own_state = self.has_own_state(os.environ)
         self.state_paths = () if own_state else tuple(Path(path).expanduser() for path in adapter.state_paths)

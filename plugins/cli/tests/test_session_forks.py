@@ -91,6 +91,9 @@ def test_only_agents_of_the_same_cli_fork_a_session(town: Shell, monkeypatch: py
     with pytest.raises(Refused, match="tim is of the kind toy: only a claude can fork a session of ada") as caught:
         check_forks(client, ada, [ben, tim])
     assert caught.value.hint == "assign it to an agent of the kind claude or claude-large"
+    check_forks(client, Agent(id="x", name="x", cli="elsewhere", session_id="s"), [ada])  # that is for its round to say
+    with pytest.raises(Refused, match="x is of the kind elsewhere"):
+        check_forks(client, ada, [Agent(id="x", name="x", cli="elsewhere")])
     client.is_remote = True
     check_forks(client, ada, [tim])
 

@@ -31,7 +31,7 @@ def fork_table(agent: Agent) -> dict[str, Any]:
 def check_forks(town: TownClient, source: Agent, agents: Iterable[Agent]) -> None:
     """Check that these agents can fork the session of another. Of a town on another machine only its kernels know.
 
-    Raises: Refused that names the kinds that can.
+    What is not known here fails in its round. Raises: Refused that names the kinds that can.
     """
     if town.is_remote:
         return
@@ -52,7 +52,7 @@ def check_forks(town: TownClient, source: Agent, agents: Iterable[Agent]) -> Non
                 hint=f"kinds that can: {', '.join(accounts) or 'none'}",
                 code="no_forks",
             )
-        if accounts.get(agent.cli) != accounts.get(source.cli):
+        if source.cli in accounts and accounts.get(agent.cli) != accounts[source.cli]:
             same = [kind for kind in accounts if accounts[kind] == accounts[source.cli]]
             raise Refused(
                 f"{agent.name} is of the kind {agent.cli}: only a {source.cli} can fork a session of {source.name}",

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
         "tt assign worker 'add a --dry-run option to the importer'",
         "tt assign rita - --title 'review the importer' --needs 1f3a < review.md",
         "tt assign worker 'list the modules without tests' --schema modules.json",
-        "tt assign ben 'build the server' --fork-session-of ada   # he knows what ada has read and decided",
+        "tt assign ben 'build the server' --fork-session-of ada   # it knows what ada has read and decided",
         "tt assign worker --file todo.txt   # one task per line",
         """echo '{"agent": "rita", "text": "review it", "key": "review-7"}' | tt assign -""",
     ],

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from tinytown.model.agents import Agent
 from tinytown.model.tasks import Task
+from tinytown_cli.session_forks import TABLE
 
 from tinytown_ops.fallback.hand_over import Declined
 
@@ -17,7 +18,7 @@ def can_work(agent: Agent, parked: Collection[str]) -> bool:
 
 def needs_own_cli(task: Task) -> bool:
     """Whether a task starts from a copy of a session, which no other CLI can read."""
-    return "fork" in task.meta
+    return TABLE in task.meta
 
 
 def kinds_left(kinds: Mapping[str, Sequence[str]], own: str, declined: Sequence[Declined]) -> tuple[str, ...]:
