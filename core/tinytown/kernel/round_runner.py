@@ -218,7 +218,7 @@ class RoundRunner:
         return False
 
     async def _is_single(self, task: Task) -> bool:
-        """Whether a task shares no round: it may end its kernel, fail with others for good, or has a workspace or such a table."""
+        """Whether a task shares no round: it may end its kernel or fail others for good, or has a workspace or such a table."""
         config, tables = self._town.config, self._backend.single_tables if self._backend else ()
         most = min(config.round.max_attempts, config.limits.max_deliveries)
         with suppress(PluginFaulty):
