@@ -136,7 +136,7 @@ class Models(Script):
             plan = self._plans[seat.name] = self._plan(seat, request.prompt)
         if plan is None or not (has_orders or seat.takes_mail):
             return {"text": "noted"}
-        # To some, mail in the middle of a round is a turn of the person's: what was ordered before it goes on.
+        # To some, mail in the middle of a round is a turn of the person's: what was ordered before continues.
         if not has_orders and (session := self._running_session(request)) is not None:
             return {"tool": {"name": WAITING_TOOL, "input": {"session_id": session, "chars": ""}}}
         if plan.steps and plan.steps[0].tries and self._is_done(plan.steps[0], request):

@@ -27,7 +27,7 @@ _GIVES_UP = {"patience_s": 10.0, "stall_s": 40.0}
 
 @dataclass(frozen=True, slots=True)
 class Seat:
-    """An agent, its CLI, and how its requests are told from those of the others: by protocol, and by model within one.
+    """An agent, its CLI, and how its requests are recognized: by protocol, and by model within one.
 
     `has_shell`: its models run commands; `sees_tools`: they are shown the town's tools; `takes_mail`: also in the middle of a
     round; `counts`: the CLI reports all that a round used; `sees_cuts`: it takes no answer

@@ -1,4 +1,4 @@
-"""The rounds whose prompts are scored: one case for each situation that changes what an agent has to be told."""
+"""The rounds whose prompts are scored: one case for each situation that changes what the prompt has to say."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What an agent is told: the roles of a town, and the text of the prompt that each round begins with. Starts nothing."""
+"""The roles of a town, and the text of the prompt that each round begins with. Starts nothing."""
