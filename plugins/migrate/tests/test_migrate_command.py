@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import tomllib
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -254,8 +255,11 @@ def test_letters_with_accents_lose_no_more_than_these(tt: Shell, old: Path) -> N
 @pytest.mark.parametrize("words", [("--dry-run",), ()])
 def test_workers_that_still_run_are_named_and_nothing_is_written(tt: Shell, old: Path, words: tuple[str, ...]) -> None:
     before = (old / "tinytown.toml").read_bytes()
+    id_ = str(uuid.uuid4())  # a process is looked for on the whole machine, also by other tests
+    with BlockingClient(Address("unix", path=str(old / "server" / "redis.sock"))) as client:
+        client.command("HSET", f"tt:Shop:agent:{id_}", "id", id_, "name", "eve", "state", "idle", "cli", "claude")
     sleep = "import time; time.sleep(600)"
-    worker = subprocess.Popen([sys.executable, "-c", sleep, "--town", str(old), "agent-loop", "ada", ADA, "10"])
+    worker = subprocess.Popen([sys.executable, "-c", sleep, "--town", str(old), "agent-loop", "eve", id_, "10"])
     try:
         refused = tt("migrate", "--from-town", ".", "--write", *words, "--json", cwd=old, code=4).error
         assert refused["code"] == "workers_running"
