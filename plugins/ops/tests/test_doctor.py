@@ -333,8 +333,10 @@ def test_rights_that_the_user_of_the_server_lacks_are_named(tt: Shell) -> None:
 
 
 def test_the_rights_that_the_manual_names_are_enough_for_a_town_at_work(tt: Shell) -> None:
-    page = (Path(__file__).parents[3] / "docs" / "hosts.md").read_text()
-    (rules,) = [line for line in page.splitlines() if line.startswith("user town ")]
+    page = Path(__file__).parents[3] / "docs" / "hosts.md"
+    if not page.is_file():
+        pytest.skip("the manual is not beside the plugin")
+    (rules,) = [line for line in page.read_text().splitlines() if line.startswith("user town ")]
     tt("init", "--name", "shop")
     with linked(tt) as town:
         town.client.command("ACL", "SETUSER", *rules.replace("PASSWORD", "secret").split()[1:])
