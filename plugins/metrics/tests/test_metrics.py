@@ -16,6 +16,7 @@ import trio
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 from tinytown.contracts import Failed, Finished, Usage
+from tinytown.errors import ServerUnreachable
 from tinytown.model.messages import Informational, Query
 from tinytown.town import Town
 from tinytown_cli import administration
@@ -28,6 +29,8 @@ from tinytown_testing.town_pairs import TownPair
 pytestmark = pytest.mark.usefixtures("deadline")
 
 DEADLINE_S = 60.0
+# Numbers are counted by one service, and begin anew with the next one: no pause of this machine may end its lease.
+LASTING = "lease_s = 60\n[plugins.metrics]\nport = 0\n"
 
 
 def scrape(url: str, accept: str = "") -> str:
@@ -68,7 +71,7 @@ async def numbers_when(town: Town, condition: Callable[[Numbers], bool]) -> Numb
 async def test_a_town_is_told_in_numbers(town_dir: TownDirectory, scripted_backend: ScriptedBackend) -> None:
     usage = Usage(input_tokens=1200, output_tokens=34, cached_tokens=1000, cost_usd=0.25)
     scripted_backend.script = answers(Finished(text="done", usage=usage), Failed(reason="no", retryable=False))
-    town_dir.configure("[plugins.metrics]\nport = 0\n")
+    town_dir.configure(LASTING)
     async with town_dir.open() as town:
         await numbers_when(town, lambda numbers: numbers("tinytown_up") == 1)
         ada = await town.spawn("ada", cli="scripted")
@@ -139,6 +142,29 @@ async def test_a_scrape_while_the_server_is_away_says_so(town_dir: TownDirectory
         await numbers_when(town, lambda numbers: numbers("tinytown_up") == 1)
 
 
+async def test_what_happens_while_the_server_cannot_be_reached_is_counted_later(
+    town_dir: TownDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    town_dir.configure(LASTING)
+    async with town_dir.connect() as other, town_dir.open() as town:
+        await numbers_when(town, lambda numbers: numbers("tinytown_up") == 1)
+        event = partial(town.operations.emit, "sink_gap", {"sink": "journal", "after": "1-0", "before": "2-0"})
+        await other.run(event())
+        await numbers_when(town, lambda numbers: numbers("tinytown_sink_gaps_total", sink="journal") == 1)
+        away = trio.Event()
+
+        async def unreachable(_: object) -> None:  # what a link raises after 10 s of outage
+            away.set()
+            raise ServerUnreachable("the server is away")
+
+        with monkeypatch.context() as outage:
+            outage.setattr(town, "run", unreachable)
+            await other.run(event())
+            await away.wait()
+            await other.run(event())
+        await numbers_when(town, lambda numbers: numbers("tinytown_sink_gaps_total", sink="journal") == 3)
+
+
 async def test_a_port_that_is_taken_is_reported(town_dir: TownDirectory) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -163,7 +189,7 @@ async def test_every_query_of_the_dashboard_names_metrics_and_labels_that_are_th
 ) -> None:
     usage = Usage(input_tokens=1, output_tokens=1, cost_usd=0.1)
     scripted_backend.script = answers(Finished(text="done", usage=usage))
-    town_dir.configure("[plugins.metrics]\nport = 0\n")
+    town_dir.configure(LASTING)
     async with town_dir.open() as town:
         await numbers_when(town, lambda numbers: numbers("tinytown_up") == 1)
         ada = await town.spawn("ada", cli="scripted")

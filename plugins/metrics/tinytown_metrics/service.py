@@ -76,12 +76,14 @@ def _reader(town: Town) -> Callable[[], TownState | None]:
 
 
 async def _count(town: Town, counters: TownCounters) -> None:
-    """Count what happens from now on, until cancelled."""
+    """Count what happens from now on, until cancelled; also what happens while this kernel cannot reach its server."""
+    after = town.position.value
     while True:
         with suppress(ServerUnreachable):
-            async with aclosing(town.events()) as events:
+            async with aclosing(town.events(after)) as events:
                 async for event in events:
                     counters.add(event, await _record(town, event))
+                    after = event.id
         await trio.sleep(_PAUSE_S)
 
 

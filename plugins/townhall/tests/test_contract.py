@@ -103,7 +103,7 @@ class Fuzzer:
             text = value if isinstance(value, str) else json.dumps(value)
             if parameter["in"] == "path":
                 path = path.replace(f"{{{parameter['name']}}}", quote(text, safe="") or "%20")
-            elif parameter["required"] or self.random.random() < 0.5:
+            elif parameter["required"] or parameter["name"] == "timeout_s" or self.random.random() < 0.5:
                 query[parameter["name"]] = text
         body = operation.get("requestBody")
         content = self.value(body["content"]["application/json"]["schema"]) if body else None

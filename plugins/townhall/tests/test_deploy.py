@@ -26,6 +26,8 @@ from tinytown_townhall.extensions import Extensions
 
 ROOT = Path(__file__).parents[3]
 DEPLOY = ROOT / "docs" / "deploy"
+if not DEPLOY.is_dir():
+    pytest.skip("the manual is not beside the plugin", allow_module_level=True)
 DOCKERFILES = sorted(DEPLOY.glob("*.Dockerfile"))
 MANIFESTS = sorted((DEPLOY / "kubernetes").glob("*.yaml"))
 KUBERNETES = "1.34"

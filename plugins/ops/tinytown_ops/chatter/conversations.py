@@ -29,7 +29,7 @@ class Conversations:
         self.begun_anew = frozenset[str]()
 
     def add(self, event: Event) -> str | None:
-        """Take the next event; the agent that has reached the limit with it."""
+        """Take the next event; the agent that is at the limit with it, or beyond."""
         self.begun_anew = frozenset(self._of_interest(event))
         for agent in self.begun_anew:
             self._rounds.pop(agent, None)
@@ -40,7 +40,7 @@ class Conversations:
                 self._working.discard(event.agent)
                 if not event.task and event.outcome == "finished":
                     self._rounds[event.agent] = self._rounds.get(event.agent, 0) + 1
-                    return event.agent if self._rounds[event.agent] == self._limit else None
+                    return event.agent if self._rounds[event.agent] >= self._limit else None
             case MessageSent() if event.sender != SUPERVISOR:
                 self.partner[event.recipient] = event.sender
             case AgentRemoved():

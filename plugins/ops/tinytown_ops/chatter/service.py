@@ -44,28 +44,30 @@ class ChatterBrake(Service):
                 await town.run(town.operations.set_plugin_field(DATA, agent_id, None))
             await town.run(town.operations.set_plugin_field(DATA, _NOTICE, None))
             await trio.sleep_forever()
+        talks, after = Conversations(self._limit), town.position.value
         while True:
             with suppress(ServerUnreachable):
-                await self._follow(town, stopped)
+                async with aclosing(town.events(after)) as events:
+                    async for event in events:
+                        await self._take(town, stopped, talks, event)
+                        after = event.id
             await trio.sleep(_PAUSE_S)
 
-    async def _follow(self, town: Town, stopped: dict[str, str]) -> None:
-        talks = Conversations(self._limit)
-        async with aclosing(town.events()) as events:
-            async for event in events:
-                if agent := talks.add(event):
-                    with suppress(NotFound):  # removed meanwhile
-                        await self._stop(town, stopped, agent, talks.partner.get(agent, "another agent"), event)
-                for agent_id, name in list(stopped.items()):
-                    if name in talks.begun_anew:
-                        del stopped[agent_id]
-                        await town.run(town.operations.set_plugin_field(DATA, agent_id, None))
-                        await self._keep_notice(town, stopped)
+    async def _take(self, town: Town, stopped: dict[str, str], talks: Conversations, event: Event) -> None:
+        agent = talks.add(event)
+        if agent and agent not in stopped.values():
+            with suppress(NotFound):  # removed meanwhile
+                await self._stop(town, stopped, agent, talks.partner.get(agent, "another agent"), event)
+        for agent_id, name in list(stopped.items()):
+            if name in talks.begun_anew:
+                await town.run(town.operations.set_plugin_field(DATA, agent_id, None))
+                del stopped[agent_id]
+                await self._keep_notice(town, stopped)
 
     async def _stop(self, town: Town, stopped: dict[str, str], name: str, partner: str, event: Event) -> None:
         agent = await town.run(town.operations.agent(name))
-        stopped[agent.id] = name
         await town.run(town.operations.set_plugin_field(DATA, agent.id, name))
+        stopped[agent.id] = name
         await self._keep_notice(town, stopped)
         text = (
             f"{name} has had {counted(self._limit, 'round')} in a row without a task, the last one for mail of {partner} "
