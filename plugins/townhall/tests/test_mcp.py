@@ -118,6 +118,7 @@ def desktop_settings(tt: Shell) -> dict[str, Any]:
     return settings
 
 
+@pytest.mark.skipif(not MANUAL.is_file(), reason="the manual is not beside the plugin")
 def test_the_settings_of_the_manual_start_a_server_from_anywhere(tt: Shell, tmp_path: Path) -> None:
     tt("init", "--name", "desk")
     (server,) = desktop_settings(tt)["mcpServers"].values()
