@@ -74,6 +74,12 @@ class Stage:
     def server(self) -> EmbeddedServer:
         return EmbeddedServer(state_directory(self.root))
 
+    def begun_agents(self) -> set[str]:
+        """The agents that have begun a command which is not done; it may have been killed."""
+        log = self.log
+        done = {number for _, _, number in log.done}
+        return {agent for agent, _, number in log.begun if number not in done}
+
     def build(self) -> None:
         """The repository and the settings of the town."""
         plugins: dict[str, Any] = {}

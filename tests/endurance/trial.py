@@ -67,7 +67,7 @@ async def run_trial(
     async with open_stage(seats, keep=keep) as stage, stage.watch() as town:
         for seat in seats:
             await town.spawn(seat.name, cli=seat.kind)
-        work = Work(town, seats, random.Random(seed))
+        work = Work(town, seats, random.Random(seed), stage.begun_agents)
         harm = Harm(stage, random.Random(seed + 1), pace.outage_s, pace.blow_s)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_report, stage, town, work, harm, say)

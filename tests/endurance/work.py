@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 import trio
@@ -36,9 +36,15 @@ class Letter:
 
 
 class Work:
-    """What has been given so far: ids and agents of tasks by their numbers, and letters."""
+    """What has been given so far: ids and agents of tasks by their numbers, and letters.
 
-    def __init__(self, town: Town, seats: Sequence[Seat], chance: random.Random) -> None:
+    `begun` says which agents' commands have begun and are not done.
+    """
+
+    def __init__(
+        self, town: Town, seats: Sequence[Seat], chance: random.Random, begun: Callable[[], Collection[str]]
+    ) -> None:
+        self._begun = begun
         self._town = town
         self._seats = seats
         self._chance = chance
@@ -53,13 +59,18 @@ class Work:
         while True:
             status = await insist(self._town, self._town.operations.status())
             open_ = {agent.name: agent.open_tasks + agent.mail.total for agent in status.agents}
-            if free := [seat for seat in self._seats if open_[seat.name] < _OPEN_AT_MOST]:
+            begun = self._begun()
+            at_work = {agent.name for agent in status.agents if agent.state == "working" and agent.name in begun}
+            takers = [each for each in self._seats if each.takes_mail and each.name in at_work and open_[each.name] < 5]
+            if takers and self._chance.random() < 0.6:
+                await self._write(self._chance.choice(takers), "urgent")
+            elif free := [seat for seat in self._seats if open_[seat.name] < _OPEN_AT_MOST]:
                 await self._chance.choice(kinds)(free)
             await trio.sleep(self._chance.uniform(0.5, 1.5) * pause_s)
 
     async def _task(self, free: Sequence[Seat]) -> None:
         seat = self._chance.choice(free)
-        number, seconds = self._next(), self._chance.choice(["0.2", "1", "4", "7"])
+        number, seconds = self._next(), self._chance.choice(["0.2", "4", "7", "12"])
         to, word = "-", "-"
         others = [each.name for each in self._seats if each is not seat]
         if others and seat.sees_tools and self._chance.random() < 0.4:
@@ -72,11 +83,9 @@ class Work:
         self.tasks[number] = (await insist(self._town, call)).task.id
 
     async def _letter(self, free: Sequence[Seat]) -> None:
-        seat = self._chance.choice(free)
-        priority = self._chance.choice(PRIORITIES)
-        takers = [each for each in self._seats if each.takes_mail]
-        if priority == "urgent" and takers and self._chance.random() < 0.7:
-            seat = self._chance.choice(takers)
+        await self._write(self._chance.choice(free), self._chance.choice(PRIORITIES))
+
+    async def _write(self, seat: Seat, priority: Priority) -> None:
         word = f"letter-{self._next()}"
         await self._send(Letter(word, seat.name, priority, time.time()), Informational(summary=f"Remember {word}."))
 
