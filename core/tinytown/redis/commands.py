@@ -8,7 +8,7 @@ the dependency is pinned, and a contract test compares every shape with redis-py
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from redis._parsers.base import BaseParser
 from redis._parsers.encoders import Encoder
@@ -50,6 +50,7 @@ class PluginRedis(AsyncCoreCommands):
     """
 
     _event_dispatcher: Any = None  # declared by redis-py for its connection pools; no command uses it
+    _is_async_client: Literal[True] = True  # what redis-py's types tell its async commands by
 
     def __init__(self, link: Link, keys: Keys, plugin: str) -> None:
         self._link, self._keys, self._plugin = link, keys, plugin

@@ -20,7 +20,7 @@ from tinytown.errors import ServerUnreachable
 from tinytown.model.messages import Informational, Query
 from tinytown.town import Town
 from tinytown_cli import administration
-from tinytown_metrics.service import ADDRESS, PLUGIN
+from tinytown_metrics.address import ADDRESS, PLUGIN
 from tinytown_sinks import set_position
 from tinytown_testing import Shell, TownDirectory, check_plugin
 from tinytown_testing.scripted_backend import ScriptedBackend, answers
@@ -234,6 +234,10 @@ def test_the_command_says_where_to_scrape_and_prints_the_dashboard(tt: Shell) ->
     assert "does not answer here" in tt("metrics").out
 
 
+def task_counted(numbers: Numbers) -> bool:
+    return (numbers("tinytown_events_total", type="task_added") or 0) > 0
+
+
 async def test_another_kernel_serves_the_numbers_when_the_first_dies(town_pair: TownPair) -> None:
     town_pair.configure("[plugins.metrics]\nport = 0\n")
     async with town_pair.watch() as town:
@@ -241,11 +245,13 @@ async def test_another_kernel_serves_the_numbers_when_the_first_dies(town_pair: 
         before = await address_of(town)
         await town_pair.start(town_pair.second)
         await town.add_task("what both know")
+        await numbers_when(town, task_counted)
         first.kill()
+        await town.add_task("what happens while nobody counts")
         read = partial(town.run, town.operations.plugin_field(PLUGIN, ADDRESS))
         await town.wait_until(read, lambda url: url != before)
-        numbers = await numbers_when(town, lambda numbers: numbers("tinytown_hosts") == 1)
-    assert (numbers("tinytown_up"), numbers("tinytown_tasks", state="pending")) == (1, 1)
+        numbers = await numbers_when(town, lambda numbers: numbers("tinytown_hosts") == 1 and task_counted(numbers))
+    assert (numbers("tinytown_up"), numbers("tinytown_tasks", state="pending")) == (1, 2)
 
 
 async def test_it_keeps_the_promises_of_the_kit() -> None:

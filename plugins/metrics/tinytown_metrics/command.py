@@ -10,7 +10,7 @@ import click
 import msgspec
 from tinytown_cli.public import CliContext, TownCommand, pass_cli_context
 
-from tinytown_metrics.service import ADDRESS, PLUGIN
+from tinytown_metrics.address import ADDRESS, PLUGIN
 
 _TIMEOUT_S = 2.0
 

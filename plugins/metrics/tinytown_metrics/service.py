@@ -4,26 +4,20 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from contextlib import aclosing, suppress
 from typing import Literal
 from wsgiref.simple_server import WSGIServer
 
 import trio
 from prometheus_client import CollectorRegistry, start_http_server
 from tinytown.contracts import Service
-from tinytown.errors import NotFound, ServerUnreachable, TinytownError
-from tinytown.model.events import Event, RoundEnded
-from tinytown.model.round_records import RoundRecord
+from tinytown.errors import TinytownError
 from tinytown.town import Town
-from tinytown_cli import administration
 
+from tinytown_metrics.address import ADDRESS, PLUGIN
 from tinytown_metrics.counters import TownCounters
+from tinytown_metrics.counting import count_events
 from tinytown_metrics.gauges import TownGauges, TownState, read_state
 
-PLUGIN = "metrics"
-ADDRESS = "address"
-
-_PAUSE_S = 1.0
 _CLOSE_S = 5.0
 
 
@@ -47,7 +41,7 @@ class MetricsService(Service):
             host = f"[{self._host}]" if ":" in self._host else self._host
             url = f"http://{host}:{server.server_port}/metrics"
             await town.run(town.operations.set_plugin_field(PLUGIN, ADDRESS, url))
-            await _count(town, counters)
+            await count_events(town, counters)
         finally:
             with trio.CancelScope(shield=True, relative_deadline=_CLOSE_S):
                 await trio.to_thread.run_sync(_close, server, thread)
@@ -73,30 +67,6 @@ def _reader(town: Town) -> Callable[[], TownState | None]:
             return None
 
     return read
-
-
-async def _count(town: Town, counters: TownCounters) -> None:
-    """Count what happens from now on, until cancelled; also what happens while this kernel cannot reach its server."""
-    after = town.position.value
-    while True:
-        with suppress(ServerUnreachable):
-            async with aclosing(town.events(after)) as events:
-                async for event in events:
-                    counters.add(event, await _record(town, event))
-                    after = event.id
-        await trio.sleep(_PAUSE_S)
-
-
-async def _record(town: Town, event: Event) -> RoundRecord | None:
-    """The record of the round that ends, if it is still there."""
-    if not isinstance(event, RoundEnded):
-        return None
-    read = administration.rounds(town.operations.keys, event.agent, round_id=event.round_id, limit=1)
-    try:
-        records = await town.run(read)
-    except NotFound:  # its agent was removed
-        return None
-    return records[0] if records else None
 
 
 def _close(server: WSGIServer, thread: threading.Thread) -> None:
