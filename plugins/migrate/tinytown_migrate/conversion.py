@@ -33,6 +33,7 @@ from tinytown_snapshots.records import (
     Snapshot,
     TaskRecord,
     embedded,
+    order_of,
 )
 
 from tinytown_migrate.old_clis import recognize
@@ -313,33 +314,13 @@ def _messages(
         undelivered = [task for task in tasks.values() if _is_valid(task, agent_id) and task.id not in delivered]
         # Started tasks come first: their orders left the mailbox when they started.
         for task in undelivered:
-            yield _order(work, task)
+            yield order_of(task, next(work.seq))
         for letter in letters.get(agent_id, ()):
             yield from _message(work, agent_id, letter, tasks, ordered)
 
 
 def _is_valid(task: TaskRecord | None, agent_id: str) -> bool:
     return task is not None and task.state == "assigned" and task.agent_id == agent_id
-
-
-def _order(work: _Conversion, task: TaskRecord) -> MessageRecord:
-    body = {
-        "id": task.order,
-        "from": SUPERVISOR,
-        "to": task.assigned_to,
-        "type": "task_assign",
-        "task_id": task.id,
-        "priority": task.priority,
-        "created_at": task.updated_at,
-    }
-    return MessageRecord(
-        agent=task.assigned_to,
-        priority=task.priority,
-        seq=next(work.seq),
-        id=task.order,
-        category="task",
-        body=msgspec.Raw(msgspec.json.encode(body)),
-    )
 
 
 def _message(
@@ -360,7 +341,7 @@ def _message(
             work.done_orders += 1
         elif task.id not in ordered:
             ordered.add(task.id)
-            yield _order(work, task)
+            yield order_of(task, next(work.seq))
         return
     if agent_id not in work.names:
         _add_dead_letter(work, agent_id, letter, message.id, f"no agent {agent_id}")

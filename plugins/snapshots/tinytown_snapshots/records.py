@@ -16,6 +16,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import UNSET
 from tinytown.model.agents import DesiredState
+from tinytown.model.ids import SUPERVISOR
 from tinytown.model.messages import Category, Priority
 
 FORMAT = "tinytown-snapshot"
@@ -134,6 +135,27 @@ class MessageRecord(_Record, frozen=True, kw_only=True, tag="message"):
     def content(self) -> bytes:
         """The body as stored on the server."""
         return body_bytes(self.body, self.raw)
+
+
+def order_of(task: TaskRecord, seq: int) -> MessageRecord:
+    """The order to the agent of `task` to do it, as the server writes it; `seq` is its place in the mailbox."""
+    body = {
+        "id": task.order,
+        "from": SUPERVISOR,
+        "to": task.assigned_to,
+        "type": "task_assign",
+        "task_id": task.id,
+        "priority": task.priority,
+        "created_at": task.updated_at,
+    }
+    return MessageRecord(
+        agent=task.assigned_to,
+        priority=task.priority,
+        seq=seq,
+        id=task.order,
+        category="task",
+        body=msgspec.Raw(msgspec.json.encode(body)),
+    )
 
 
 class DeadLetterRecord(_Record, frozen=True, kw_only=True, tag="dead_letter"):

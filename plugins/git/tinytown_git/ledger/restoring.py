@@ -11,9 +11,8 @@ from collections.abc import Mapping
 from itertools import count
 
 import msgspec
-from tinytown.model.ids import SUPERVISOR
 from tinytown.model.tasks import FINISHED
-from tinytown_snapshots.records import AgentRecord, MessageRecord, Snapshot, TaskRecord
+from tinytown_snapshots.records import AgentRecord, Snapshot, TaskRecord, order_of
 
 from tinytown_git.ledger.lines import Ledger, bad_line
 
@@ -34,7 +33,7 @@ def snapshot_of(ledger: Ledger) -> Snapshot:
         msgspec.structs.replace(_as_open(task, ledger.tasks, holders), seq=next(numbers))
         for task in sorted(ledger.tasks.values(), key=lambda each: (each.created_at, each.seq))
     ]
-    orders = [_order(task, next(numbers)) for task in tasks if task.order]
+    orders = [order_of(task, next(numbers)) for task in tasks if task.order]
     return Snapshot(schema=ledger.header.schema, agents=tuple(agents), tasks=tuple(tasks), messages=tuple(orders))
 
 
@@ -63,27 +62,6 @@ def _as_open(task: TaskRecord, tasks: Mapping[str, TaskRecord], holders: Mapping
         held=task.held if state == "blocked" else "",
         held_until=task.held_until if state == "blocked" and task.held else "",
         reason=task.reason if state == task.state else "",
-    )
-
-
-def _order(task: TaskRecord, seq: int) -> MessageRecord:
-    """The order to an agent to do its task, as the server writes it."""
-    body = {
-        "id": task.order,
-        "from": SUPERVISOR,
-        "to": task.assigned_to,
-        "type": "task_assign",
-        "task_id": task.id,
-        "priority": task.priority,
-        "created_at": task.updated_at,
-    }
-    return MessageRecord(
-        agent=task.assigned_to,
-        priority=task.priority,
-        seq=seq,
-        id=task.order,
-        category="task",
-        body=msgspec.Raw(msgspec.json.encode(body)),
     )
 
 
