@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import functools
 import os
-import signal
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
 import pytest
@@ -37,20 +35,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture
 def deadline(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Raises TimeoutError in a test that takes more than 180 s, or the seconds of its mark ``deadline_s``."""
+    """Ends a test with a TimeoutError that takes more than 180 s, or the seconds of its mark ``deadline_s``."""
+    from tinytown_testing.deadline import deadline_of
+
     mark = request.node.get_closest_marker("deadline_s")
     seconds: float = mark.args[0] if mark else DEADLINE_S
 
-    def give_up(_number: int, _frame: FrameType | None) -> None:
-        raise TimeoutError(f"the test took more than {seconds:g} s")
-
-    before = signal.signal(signal.SIGALRM, give_up)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
+    with deadline_of(seconds):
         yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
 
 
 # -- the command line, in processes of its own -------------------------------------------------------------
