@@ -44,7 +44,8 @@ class HostLimits:
             return f"its host waits: {self.trouble}", wait_s
         if self._running >= (1 if self._turns else self._allowed):
             self._waiting[agent_id] = wake
-            return f"its host runs as many rounds as it can: {self._running}", _LONGEST_PAUSE_S
+            why = " at a time, to find the one that ends its kernel" if self._turns else ""
+            return f"its host runs as many rounds as it can: {self._running}{why}", _LONGEST_PAUSE_S
         self._waiting.pop(agent_id, None)
         self._running += 1
         return "", 0.0
