@@ -50,16 +50,15 @@ class Town:
     def __init__(self, root: Path, config: Config, link: Link, channels: dict[bytes, Callable[[str], None]]) -> None:
         self.root = root
         self.config = config
+        self.name = config.name
         self.operations = TownOperations(config.name, message_limit_bytes=config.limits.message_bytes)
         self.link = link
         self._channels = channels
         self._subscribers: list[Callable[[Event], None]] = []
         #: The position of the newest event; `wait_for_change` waits for another one.
         self.position: AsyncValue[str] = AsyncValue("0")
-
-    @property
-    def name(self) -> str:
-        return self.config.name
+        #: What it was when the town was opened. For a kernel's plugins: before its first round.
+        self.begin = "0"
 
     def redis(self, plugin: str) -> PluginRedis:
         """redis-py's async commands on the town's own connection, for what a plugin keeps beside its data: ``redis.key(name)``.
@@ -299,7 +298,7 @@ async def connect_town(root: Path, config: Config) -> AsyncGenerator[Town]:
             await town.run(migration("data")(town.operations.keys))
             await town.run(town.operations.setup(config.server_settings))
         latest = await town.run(town.operations.latest_events(1))
-        town.position.value = latest[-1].id if latest else "0-0"
+        town.begin = town.position.value = latest[-1].id if latest else "0-0"
         async with open_background() as nursery:
             nursery.start_soon(_follow, town, reading)
             yield town

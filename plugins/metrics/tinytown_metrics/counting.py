@@ -27,7 +27,7 @@ async def count_events(town: Town, counters: TownCounters) -> None:
     after = ""
     while True:
         with suppress(ServerUnreachable):
-            after = after or str(await redis.get(counted) or town.position.value)
+            after = after or str(await redis.get(counted) or town.begin)
             async with aclosing(town.events(after)) as events:
                 while True:
                     with suppress(RedisError):  # a server that takes no more data: counting goes on

@@ -28,13 +28,13 @@ def set_position(keys: Keys, name: str, position: str) -> Operation[str]:
 async def events_from(
     town: Town, cursor: str, wants: Callable[[Event], bool] = lambda event: True
 ) -> AsyncGenerator[Event]:
-    """Each event that `wants` accepts, without end: at first from now on, later from where the last reader stopped.
+    """Each event that `wants` accepts, without end: at first since `town` was opened, later from where the last reader stopped.
 
     The position is kept in the town under the word `cursor`. An event counts as handled once the next one is asked for: the
     one in work comes again after a crash. An event ``sink_gap`` announces those that were removed before they were read.
     """
     kept = EventCursor(town, f"service:{check_id('a cursor', cursor)}")
-    await kept.start_now()
+    await kept.begin()
     while True:
         position = town.position.value
         events = await kept.read(_READ_AT_ONCE)
@@ -57,11 +57,13 @@ class EventCursor:
         #: As it was last read or stored.
         self.position = "0"
 
-    async def start_now(self) -> None:
-        """Have a name that is not known yet begin with the next event; else it begins with the oldest."""
+    async def begin(self) -> None:
+        """Have a name that is not known yet begin with what has happened since the town was opened, not with the oldest event.
+
+        A service is started beside the first rounds: had it begun with its own start, it would miss what they do by then.
+        """
         if await self._town.run(position_of(self._town.operations.keys, self._name)) is None:
-            latest = await self._town.run(self._town.operations.latest_events(1))
-            await self._store(latest[-1].id if latest else "0")
+            await self._store(self._town.begin)
 
     async def read(self, count: int) -> tuple[Event, ...]:
         """The next events, at most `count`, until `advance`; none when there are none now.

@@ -136,7 +136,11 @@ class KernelProcess:
         self._env = {**os.environ, **({"PYTHONPATH": str(plugins)} if plugins else {})}
         self._process: subprocess.Popen[bytes] | None = None
         self._output = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by `close`
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
 
     def start(self) -> None:
         """Start it, again if it has ended, and return once it runs. Raises: AssertionError with what it printed."""

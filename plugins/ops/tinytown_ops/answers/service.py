@@ -34,7 +34,7 @@ class QuestionAnswers(Service):
     async def run(self, town: Town) -> None:
         """Follow the town's events until cancelled."""
         asked: dict[str, str] = {}  # question -> who asked
-        for event in await town.run(town.operations.events_after("0-0", count=_KEPT)):
+        for event in await town.run(town.operations.latest_events(_KEPT)):
             _note(asked, event)
         while True:
             with suppress(ServerUnreachable):
