@@ -396,13 +396,13 @@ async def test_a_git_that_is_killed_costs_no_line_and_leaves_no_half(
     assert_each_task_is_there_once(project, 2)
 
 
-@pytest.mark.deadline_s(300)
 async def _wait_and_cancel(kernel: Any, scope: trio.CancelScope) -> None:
     with trio.CancelScope(shield=True):
         await trio.to_thread.run_sync(kernel.wait)
     scope.cancel()
 
 
+@pytest.mark.deadline_s(300)
 async def test_a_kernel_that_is_killed_at_any_git_command_of_the_ledger_is_followed_by_one_that_goes_on(
     town: TownDirectory, start_kernel: KernelStarter, kill_git_at: Callable[..., int]
 ) -> None:
