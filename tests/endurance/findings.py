@@ -77,6 +77,7 @@ def bills(
         asides = sorted(each.at for each in mine if each.aside)
         totals: dict[str, list[int]] = {}
         carried = 0  # may be booked, and is not yet
+        unsaid = 0  # output of answers that were booked as they began, before Claude Code said how long they became
         for record in (each for each in ordered if each.agent == seat.name):
             began, ended = _span(record)
             lost = sum(at < began for at in left)
@@ -86,7 +87,8 @@ def bills(
             left, asides = ([at for at in times if at > ended] for times in (left, asides))
             usage = record.usage or {}
             booked, rest = divmod(int(usage.get("input_tokens") or 0), INPUT_TOKENS)
-            if rest or not booked <= int(usage.get("output_tokens") or 0) <= booked * OUTPUT_TOKENS:
+            output = int(usage.get("output_tokens") or 0)
+            if rest or not booked <= output <= booked * OUTPUT_TOKENS + unsaid:
                 wrong.append(f"{seat.name} {record.round_id}: {dict(usage)} is no number of answers")
             least = answered if record.outcome == "finished" and seat.counts else 0
             if not least <= booked <= answered + carried:
@@ -94,6 +96,7 @@ def bills(
                     f"{seat.name} {record.round_id} {record.outcome}: {answered} answers, {carried} before, {booked} booked"
                 )
             carried = max(0, carried + answered - booked)
+            unsaid = max(0, unsaid + booked * OUTPUT_TOKENS - output)
             for index, number in enumerate((1, answered, booked)):
                 totals.setdefault(record.outcome, [0, 0, 0])[index] += number
         totals.setdefault("not recorded", [0, 0, 0])[1] += len(left)

@@ -34,9 +34,9 @@ async def test_nothing_is_lost_while_real_clis_and_all_around_them_fail() -> Non
     assert found.struck
 
 
-def record(began: float, ended: float, *, booked: int = 0, **members: Any) -> RoundRecord:
+def record(began: float, ended: float, *, booked: int = 0, output: int = 0, **members: Any) -> RoundRecord:
     times = [datetime.fromtimestamp(at, UTC).isoformat() for at in (began, ended)]
-    usage = {"input_tokens": booked * INPUT_TOKENS, "output_tokens": booked * OUTPUT_TOKENS}
+    usage = {"input_tokens": booked * INPUT_TOKENS, "output_tokens": output or booked * OUTPUT_TOKENS}
     given: dict[str, Any] = {"round_id": "r", "agent": "ada", "outcome": "finished", "usage": usage, **members}
     return RoundRecord(began_at=times[0], ended_at=times[1], **given)
 
@@ -74,6 +74,24 @@ def test_a_letter_that_comes_while_its_round_runs_is_seen_in_the_middle_of_it() 
         ([record(30, 40, booked=2)], asked(11, 31), False),
         ([record(30, 40, booked=1), record(50, 60, booked=3)], asked(11, 31, 51), True),
         ([record(10, 20, usage={"input_tokens": INPUT_TOKENS + 1, "output_tokens": OUTPUT_TOKENS})], asked(11), True),
+        ([record(10, 20, booked=1, output=OUTPUT_TOKENS + 1)], asked(11), True),
+        (
+            [
+                record(10, 20, booked=1, output=1, outcome="lost"),
+                record(30, 40, booked=1, output=2 * OUTPUT_TOKENS - 1),
+                record(50, 60, booked=1, output=OUTPUT_TOKENS + 1),
+            ],
+            asked(11, 31, 51),
+            True,
+        ),
+        (
+            [
+                record(10, 20, booked=1, output=1, outcome="lost"),
+                record(30, 40, booked=1, output=2 * OUTPUT_TOKENS - 1),
+            ],
+            asked(11, 31),
+            False,
+        ),
     ],
     ids=[
         "all is booked",
@@ -87,6 +105,9 @@ def test_a_letter_that_comes_while_its_round_runs_is_seen_in_the_middle_of_it() 
         "so is one whose kernel was killed",
         "but not twice",
         "no number of answers",
+        "more than an answer",
+        "the rest of an answer, twice",
+        "the rest of one that was booked as it began",
     ],
 )
 def test_a_finished_round_is_booked_as_the_model_has_answered_it(
