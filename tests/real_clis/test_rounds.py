@@ -183,13 +183,15 @@ async def test_the_next_round_goes_on_with_the_session(stage: Stage) -> None:
         )  # it is that of the round, not of the session
 
 
-async def test_a_round_that_its_service_comes_too_late_for_is_not_answered_without_its_prompt(stage: Stage) -> None:
-    """Auggie, started while nothing listens, waits and then asks its model without the prompt."""
+@pytest.mark.parametrize("until_s", [0.0, 0.5, 0.8, 1.5])
+async def test_a_round_that_its_service_comes_too_late_for_is_not_answered_without_its_prompt(
+    stage: Stage, until_s: float
+) -> None:
+    """Auggie waits for a service that goes away while it starts, and then asks its model without the prompt."""
     async with stage.session() as agent:
         first = await agent.run({"text": "one"})
     assert isinstance(first, Finished)
     port, outcomes = stage.server.port, list[Outcome]()
-    stage.server.__exit__()  # nothing listens there any more
 
     async def run() -> None:
         async with stage.session(patience_s=20.0) as agent:
@@ -197,8 +199,13 @@ async def test_a_round_that_its_service_comes_too_late_for_is_not_answered_witho
 
     with ExitStack() as late:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(run)
-            await trio.sleep(4.0)
+            if until_s:
+                nursery.start_soon(run)
+            await trio.sleep(until_s)
+            stage.server.__exit__()  # nothing listens there any more
+            if not until_s:
+                nursery.start_soon(run)
+            await trio.sleep(3.0)
             script = stage.server.script
             stage.server = late.enter_context(ModelServer(port=port))
             stage.server.script = script

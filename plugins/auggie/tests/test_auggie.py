@@ -12,7 +12,7 @@ import tinytown_auggie
 import trio
 from tinytown.config import convert_settings
 from tinytown.contracts import AgentBackend, Failed, Finished, Outcome, RateLimited, Unauthorized, Unavailable
-from tinytown.process import Line
+from tinytown.process import Exit, Line
 from tinytown_adapters import CliSessionRecord, RunRequest, RunState, TownTools
 from tinytown_auggie.adapter import AuggieAdapter, Settings
 from tinytown_auggie.reader import AuggieReader
@@ -91,9 +91,12 @@ WARNING = "Warning: Could not fetch tenant MCP server configurations: fetch fail
     [
         (WARNING, "", "unreachable"),
         (WARNING, "do it", None),
+        (WARNING, "do\r\n  it", None),
         (WARNING, None, "unreachable"),
-        ("Warning: Could not fetch tenant MCP server configurations: HTTP error: 403", "", None),
-        ("", "", None),
+        ("Warning: Could not fetch tenant MCP server configurations: HTTP error: 403", "do it", None),
+        ("", "do it", None),
+        ("", "", "unreachable"),
+        ("", None, None),
     ],
 )
 async def test_an_answer_to_a_prompt_that_was_never_asked_is_none(
@@ -109,6 +112,8 @@ async def test_an_answer_to_a_prompt_that_was_never_asked_is_none(
     reader.read(Line("stderr", stderr, cut=False))
     record = {"type": "result", "subtype": "success", "result": "noted", "session_id": "s1", "num_turns": 0}
     reader.read(Line("stdout", json.dumps(record), cut=False))
+    assert state.failure is None  # its file of the session comes later
+    reader.end(Exit(1, 0, None, "exited", "", stderr, 0.1))
     assert (state.failure.kind if state.failure else None) == failure
     assert state.session_id == "s1"
 

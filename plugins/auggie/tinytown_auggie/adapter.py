@@ -88,7 +88,7 @@ class AuggieAdapter(CliAdapter[Settings]):
         home = Path(request.environment.get("HOME", "~")).expanduser()
         sessions = (request.state_directory if request.has_own_state else home / ".augment") / "sessions"
 
-        def asked(session_id: str) -> bool:
+        def asked(session_id: str) -> bool | None:
             return was_asked(sessions / f"{Path(session_id).name}.json", request.prompt)
 
         return AuggieReader(state, request.tools.name if request.tools else "", asked)
