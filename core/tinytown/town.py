@@ -58,7 +58,7 @@ class Town:
         #: The position of the newest event; `wait_for_change` waits for another one.
         self.position: AsyncValue[str] = AsyncValue("0")
         #: What it was when the town was opened. For a kernel's plugins: before its first round.
-        self.begin = "0"
+        self.opened_at = "0"
 
     def redis(self, plugin: str) -> PluginRedis:
         """redis-py's async commands on the town's own connection, for what a plugin keeps beside its data: ``redis.key(name)``.
@@ -298,7 +298,7 @@ async def connect_town(root: Path, config: Config) -> AsyncGenerator[Town]:
             await town.run(migration("data")(town.operations.keys))
             await town.run(town.operations.setup(config.server_settings))
         latest = await town.run(town.operations.latest_events(1))
-        town.begin = town.position.value = latest[-1].id if latest else "0-0"
+        town.opened_at = town.position.value = latest[-1].id if latest else "0-0"
         async with open_background() as nursery:
             nursery.start_soon(_follow, town, reading)
             yield town

@@ -18,6 +18,8 @@ from .seats import Seat
 
 #: What an agent may have to do at once: an outage is not to leave it more than the time after it can do.
 _OPEN_AT_MOST = 3
+#: An agent whose command is running gets urgent mail while it has less to do than this.
+_OPEN_AT_WORK = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,11 @@ class Work:
             open_ = {agent.name: agent.open_tasks + agent.mail.total for agent in status.agents}
             begun = self._begun()
             at_work = {agent.name for agent in status.agents if agent.state == "working" and agent.name in begun}
-            takers = [each for each in self._seats if each.takes_mail and each.name in at_work and open_[each.name] < 5]
+            takers = [
+                each
+                for each in self._seats
+                if each.takes_mail and each.name in at_work and open_[each.name] < _OPEN_AT_WORK
+            ]
             if takers and self._chance.random() < 0.6:
                 await self._write(self._chance.choice(takers), "urgent")
             elif free := [seat for seat in self._seats if open_[seat.name] < _OPEN_AT_MOST]:

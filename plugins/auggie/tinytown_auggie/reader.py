@@ -41,7 +41,7 @@ def was_asked(session: Path, prompt: str) -> bool | None:
     except (OSError, ValueError):
         return None
     words = "".join(prompt.split())
-    return any(words in "".join(turn.exchange.request_message.split()) for turn in turns) if turns else None
+    return any(words in "".join(turn.exchange.request_message.split()) for turn in reversed(turns)) if turns else None
 
 
 class AuggieReader(JsonLinesReader):

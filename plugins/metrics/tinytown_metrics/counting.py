@@ -27,10 +27,10 @@ async def count_events(town: Town, counters: TownCounters) -> None:
     after = ""
     while True:
         with suppress(ServerUnreachable):
-            after = after or str(await redis.get(counted) or town.begin)
+            after = after or str(await redis.get(counted) or town.opened_at)
             async with aclosing(town.events(after)) as events:
                 while True:
-                    with suppress(RedisError):  # a server that takes no more data: counting goes on
+                    with suppress(RedisError):  # a server that is full: counting continues
                         await redis.set(counted, after, ex=_KEPT_S)
                     event = await anext(events)
                     counters.add(event, await _record(town, event))

@@ -63,7 +63,7 @@ class EventCursor:
         A service is started beside the first rounds: had it begun with its own start, it would miss what they do by then.
         """
         if await self._town.run(position_of(self._town.operations.keys, self._name)) is None:
-            await self._store(self._town.begin)
+            await self._store(self._town.opened_at)
 
     async def read(self, count: int) -> tuple[Event, ...]:
         """The next events, at most `count`, until `advance`; none when there are none now.
